@@ -1,0 +1,66 @@
+/* str.h - a slice of bytes, and bounded formatting into the caller's buffer.
+ *
+ * pure. A slice never owns what it points to. `at == NULL` means "absent" (SQL null, JSON absent);
+ * an empty present string has `at != NULL` and `len == 0`. Slices are not NUL-terminated.
+ */
+#ifndef UNDERCUT_BASE_STR_H
+#define UNDERCUT_BASE_STR_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "broker/base/must.h"
+
+struct str {
+    const char *at;
+    size_t len;
+};
+
+#define STR(literal) ((struct str){.at = (literal), .len = sizeof(literal) - 1})
+#define STR_NONE ((struct str){.at = NULL, .len = 0})
+/* For printf("%.*s", STR_ARG(s)). */
+#define STR_ARG(s) (int)(s).len, ((s).at ? (s).at : "")
+
+struct str str_of(const char *c_string); /* NULL gives STR_NONE */
+bool str_equal(struct str a, struct str b);
+bool str_equal_c(struct str a, const char *c_string);
+int str_compare(struct str a, struct str b); /* bytewise; shorter first on a common prefix */
+bool str_starts_with(struct str s, struct str prefix);
+struct str str_trim(struct str s);           /* without blanks and tabs at either end */
+/* Cuts `rest` at the first `separator`: returns what stood before it and moves `rest` behind it.
+ * Without a separator returns all and sets `rest` to STR_NONE. */
+struct str str_cut(struct str *rest, char separator);
+
+/* Whole-string decimal int64: optional minus, digits, nothing else. False leaves ret alone. */
+MUST_USE bool str_to_i64(struct str s, int64_t *ret);
+
+/* snprintf that says so when it did not fit: false, and buf holds the truncated text. */
+bool str_format(char *buf, size_t size, const char *format, ...) PRINTF_LIKE(3, 4);
+
+/* Lower-case hex. `hex` holds 2 * len + 1 bytes. */
+void hex_encode(const uint8_t *bytes, size_t len, char *hex);
+MUST_USE bool hex_decode(struct str hex, uint8_t *ret_bytes, size_t len);
+
+/* Base64url without padding (RFC 4648 section 5). `ret` holds 4 * ((len + 2) / 3) + 1 bytes. */
+size_t base64url_encode(const uint8_t *bytes, size_t len, char *ret);
+/* Returns the decoded length, or -1 for a bad character or a result over `size`. */
+MUST_USE ptrdiff_t base64url_decode(struct str text, uint8_t *ret, size_t size);
+
+/* A growing byte buffer on malloc; aborts when memory is gone. Zero-initialised is empty. */
+struct buf {
+    char *at;
+    size_t len;
+    size_t cap;
+};
+
+void buf_reserve(struct buf *b, size_t more);
+void buf_add(struct buf *b, const void *bytes, size_t len);
+void buf_add_str(struct buf *b, struct str s);
+void buf_add_c(struct buf *b, const char *c_string);
+void buf_add_format(struct buf *b, const char *format, ...) PRINTF_LIKE(2, 3);
+void buf_finish(struct buf *b); /* frees; the buffer is empty again */
+struct str buf_str(const struct buf *b);
+
+#endif
