@@ -1,0 +1,29 @@
+/* cache.h - Redis by hiredis on the loop. Everything in it may vanish at any moment.
+ *
+ * loop thread. Every key and channel is built here and listed here:
+ *   uc:{<market>}:wake            channel   wake-ups between processes, message = topic
+ *   uc:{rate}:<bucket>:<window>   string    requests in a window, all processes; TTL = window
+ * Down or slow Redis: calls complete with is_ok = false at once; callers carry on without.
+ */
+#ifndef UNDERCUT_IO_CACHE_H
+#define UNDERCUT_IO_CACHE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/base/str.h"
+
+struct loop;
+struct cache;
+
+/* `url` is "redis://host:port", "unix:/path" or "" (no cache: every call completes with is_ok false). */
+struct cache *cache_create(struct loop *loop, const char *url, const char *market);
+void cache_destroy(struct cache *cache);
+bool cache_is_up(const struct cache *cache);
+void cache_publish_wake(struct cache *cache, const char *topic);
+void cache_subscribe_wakes(struct cache *cache, void (*woken)(void *data, struct str topic), void *data);
+/* Adds `count` to a bucket's window and answers the total across processes. */
+void cache_rate_add(struct cache *cache, const char *bucket, int64_t window_s, int64_t count,
+                    void (*done)(void *data, bool is_ok, int64_t total), void *data);
+
+#endif

@@ -1,0 +1,28 @@
+/* loop.h - one thread's event loop over libh2o's evloop: turn hooks, an inbox, and stopping.
+ *
+ * A loop belongs to the thread that runs it; only loop_post() may be called from other threads.
+ * Nothing outside broker/io, broker/server.c and api/router.c includes h2o.h.
+ */
+#ifndef UNDERCUT_IO_LOOP_H
+#define UNDERCUT_IO_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct st_h2o_evloop_t; /* h2o_evloop_t */
+struct loop;
+
+struct loop *loop_create(void);
+void loop_destroy(struct loop *loop);
+struct st_h2o_evloop_t *loop_h2o(struct loop *loop);
+/* Runs until loop_stop(). Signals must be blocked in this thread. */
+void loop_run(struct loop *loop);
+void loop_stop(struct loop *loop); /* any thread */
+
+/* Called after each turn, in the order of registration: the place where batches are flushed. */
+void loop_on_turn_end(struct loop *loop, void (*run)(void *data), void *data);
+
+/* Any thread: runs `run(data)` on the loop's thread, soon, in posting order. */
+void loop_post(struct loop *loop, void (*run)(void *data), void *data);
+
+#endif
