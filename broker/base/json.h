@@ -27,7 +27,8 @@ bool json_bool(const json_t *object, const char *key, bool otherwise);
 struct json_out {
     struct buf *to;
     uint8_t depth;
-    bool has_item[JSON_DEPTH_MAX + 1];
+    bool has_item[JSON_DEPTH_MAX + 1];  /* a comma is due */
+    bool is_object[JSON_DEPTH_MAX + 1]; /* a key is due */
 };
 
 void json_out_start(struct json_out *out, struct buf *to);

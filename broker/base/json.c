@@ -1,0 +1,225 @@
+/* json.c - strict JSON in, small JSON out.
+ *
+ * The happy path is one scan for depth, one jansson parse with duplicates refused; and a writer that
+ * only remembers, per open level, whether a comma is due and whether a key is.
+ * Failure modes are: a text that is not JSON (NULL and a place), and a caller that writes a value
+ * where a key belongs (a bug).
+ */
+#include "broker/base/json.h"
+
+#include <string.h>
+
+#include "broker/base/clock.h"
+
+#define REPLACEMENT "\\ufffd" /* what stands in for bytes that are not UTF-8 */
+
+static bool is_too_deep(struct str text);
+static void item_start(struct json_out *out, const char *key_or_null);
+static void level_open(struct json_out *out, const char *key_or_null, char bracket);
+static void level_close(struct json_out *out, char bracket);
+static void string_add(struct buf *to, struct str value);
+static size_t char_add(struct buf *to, struct str rest);
+static size_t utf8_len(struct str rest);
+
+json_t *json_parse(struct str text, char *ret_why, size_t why_size)
+{
+    if (is_too_deep(text)) {
+        (void)str_format(ret_why, why_size, "nested deeper than %d levels", JSON_DEPTH_MAX);
+        return NULL;
+    }
+    json_error_t error;
+    json_t *value = json_loadb(text.at ? text.at : "", text.len, JSON_REJECT_DUPLICATES, &error);
+    if (!value)
+        (void)str_format(ret_why, why_size, "line %d column %d: %s", error.line, error.column,
+                         error.text);
+    return value;
+}
+
+/* Counting brackets before parsing bounds the parser's recursion. */
+static bool is_too_deep(struct str text)
+{
+    int depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.at[i];
+        if (in_string && c == '\\')
+            i++;
+        else if (c == '"')
+            in_string = !in_string;
+        else if (!in_string && (c == '{' || c == '['))
+            depth++;
+        else if (!in_string && (c == '}' || c == ']'))
+            depth--;
+        if (depth > JSON_DEPTH_MAX)
+            return true;
+    }
+    return false;
+}
+
+struct str json_str(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    if (!json_is_string(value))
+        return STR_NONE;
+    return (struct str){.at = json_string_value(value), .len = json_string_length(value)};
+}
+
+int64_t json_i64(const json_t *object, const char *key, int64_t otherwise)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_integer(value) ? json_integer_value(value) : otherwise;
+}
+
+bool json_bool(const json_t *object, const char *key, bool otherwise)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_boolean(value) ? json_is_true(value) : otherwise;
+}
+
+void json_out_start(struct json_out *out, struct buf *to)
+{
+    *out = (struct json_out){.to = to};
+}
+
+static void item_start(struct json_out *out, const char *key_or_null)
+{
+    must(out->is_object[out->depth] == (key_or_null != NULL));
+    must(out->depth > 0 || !out->has_item[0]);
+    if (out->has_item[out->depth])
+        buf_add_c(out->to, ",");
+    out->has_item[out->depth] = true;
+    if (key_or_null) {
+        string_add(out->to, str_of(key_or_null));
+        buf_add_c(out->to, ":");
+    }
+}
+
+static void level_open(struct json_out *out, const char *key_or_null, char bracket)
+{
+    item_start(out, key_or_null);
+    must(out->depth < JSON_DEPTH_MAX);
+    out->depth++;
+    out->has_item[out->depth] = false;
+    out->is_object[out->depth] = bracket == '{';
+    buf_add(out->to, &bracket, 1);
+}
+
+static void level_close(struct json_out *out, char bracket)
+{
+    must(out->depth > 0 && out->is_object[out->depth] == (bracket == '}'));
+    out->depth--;
+    buf_add(out->to, &bracket, 1);
+}
+
+void json_object_open(struct json_out *out, const char *key_or_null)
+{
+    level_open(out, key_or_null, '{');
+}
+
+void json_object_close(struct json_out *out)
+{
+    level_close(out, '}');
+}
+
+void json_array_open(struct json_out *out, const char *key_or_null)
+{
+    level_open(out, key_or_null, '[');
+}
+
+void json_array_close(struct json_out *out)
+{
+    level_close(out, ']');
+}
+
+static void string_add(struct buf *to, struct str value)
+{
+    buf_reserve(to, value.len + 2);
+    buf_add_c(to, "\"");
+    for (size_t i = 0; i < value.len;)
+        i += char_add(to, (struct str){.at = value.at + i, .len = value.len - i});
+    buf_add_c(to, "\"");
+}
+
+/* Adds the first character of `rest`, escaped as needed; returns how many bytes it took. */
+static size_t char_add(struct buf *to, struct str rest)
+{
+    unsigned char c = (unsigned char)rest.at[0];
+    if (c == '"' || c == '\\') {
+        buf_add_c(to, "\\");
+        buf_add(to, &c, 1);
+        return 1;
+    }
+    if (c < ' ') {
+        buf_add_format(to, "\\u%04x", c);
+        return 1;
+    }
+    size_t len = utf8_len(rest);
+    if (len == 0) {
+        buf_add_c(to, REPLACEMENT);
+        return 1;
+    }
+    buf_add(to, rest.at, len);
+    return len;
+}
+
+/* Length of the well-formed UTF-8 sequence that `rest` begins with (RFC 3629), else 0. */
+static size_t utf8_len(struct str rest)
+{
+    const unsigned char *at = (const unsigned char *)rest.at;
+    if (at[0] < 0x80)
+        return 1;
+    size_t len = at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : at[0] < 0xf5 ? 4 : 0;
+    if (len == 0 || len > rest.len)
+        return 0;
+    for (size_t i = 1; i < len; i++)
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+    /* Overlong forms, surrogates and values beyond U+10FFFF show in the second byte. */
+    bool is_overlong = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
+    bool is_outside = (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf4 && at[1] > 0x8f);
+    return is_overlong || is_outside ? 0 : len;
+}
+
+void json_put_str(struct json_out *out, const char *key_or_null, struct str value)
+{
+    item_start(out, key_or_null);
+    if (value.at)
+        string_add(out->to, value);
+    else
+        buf_add_c(out->to, "null");
+}
+
+void json_put_c(struct json_out *out, const char *key_or_null, const char *value)
+{
+    json_put_str(out, key_or_null, str_of(value));
+}
+
+void json_put_i64(struct json_out *out, const char *key_or_null, int64_t value)
+{
+    item_start(out, key_or_null);
+    buf_add_format(out->to, "%lld", (long long)value);
+}
+
+void json_put_bool(struct json_out *out, const char *key_or_null, bool value)
+{
+    item_start(out, key_or_null);
+    buf_add_c(out->to, value ? "true" : "false");
+}
+
+void json_put_null(struct json_out *out, const char *key_or_null)
+{
+    item_start(out, key_or_null);
+    buf_add_c(out->to, "null");
+}
+
+void json_put_time(struct json_out *out, const char *key_or_null, int64_t at_us)
+{
+    char text[32];
+    json_put_c(out, key_or_null, at_us ? clock_format(at_us, text) : NULL);
+}
+
+void json_put_raw(struct json_out *out, const char *key_or_null, struct str json)
+{
+    item_start(out, key_or_null);
+    buf_add_str(out->to, json);
+}
