@@ -1,0 +1,153 @@
+-- Why: who owns things, and the double-entry ledger that every later table pays through.
+-- Money is int8 micro-USD. Journals and entries are insert-only; a journal's entries sum to zero (checked
+-- at commit); a balance is maintained by the insert of entries and by nothing else.
+
+create table accounts (
+    account_id uuid primary key,
+    name text not null check (length(name) between 1 and 200),
+    email text check (length(email) <= 320),
+    mode text not null check (mode in ('live', 'test')),
+    created_at timestamptz not null default now()
+);
+comment on table accounts is 'Who owns workloads, nodes and money.';
+
+create table api_keys (
+    key_id uuid primary key,
+    account_id uuid not null references accounts,
+    name text not null check (length(name) between 1 and 200),
+    secret_sha256 bytea not null unique check (length(secret_sha256) = 32),
+    scopes text not null,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz,
+    revoked_at timestamptz
+);
+create index api_keys_account on api_keys (account_id, key_id);
+comment on column api_keys.scopes is 'Comma-separated, sorted, e.g. workloads:read,workloads:write.';
+
+create table idempotency (
+    account_id uuid not null,
+    operation text not null,
+    key text not null,
+    body_sha256 bytea not null check (length(body_sha256) = 32),
+    status int4 not null,
+    response_sealed bytea not null,
+    created_at timestamptz not null default now(),
+    primary key (account_id, operation, key)
+);
+comment on table idempotency is
+    'First answers of POSTs, inserted by the statement that has the effect. account_id is nil for public ones.';
+
+create table ledger_accounts (
+    ledger_account_id int8 generated always as identity primary key,
+    account_id uuid references accounts,
+    kind text not null check (kind in ('tenant_wallet', 'lease_escrow', 'operator_payable',
+        'operator_bond', 'platform_fee', 'platform_loss', 'stripe_clearing', 'chain_clearing', 'promo')),
+    currency text not null default 'USD' check (currency in ('USD', 'USDC')),
+    balance_uusd int8 not null default 0,
+    version int8 not null default 0,
+    constraint ledger_accounts_one unique nulls not distinct (account_id, kind, currency),
+    constraint ledger_accounts_no_overdraft check (balance_uusd >= 0 or kind in
+        ('platform_fee', 'platform_loss', 'stripe_clearing', 'chain_clearing', 'promo'))
+) with (fillfactor = 60);
+comment on column ledger_accounts.balance_uusd is
+    'What we owe the owner, in micro-USD. Clearing and promo accounts run negative: the sum over a currency is 0.';
+
+-- Every account gets its four ledger accounts at birth, so that no money statement has to create one.
+create function account_open_ledger() returns trigger language plpgsql as $$
+begin
+    insert into ledger_accounts (account_id, kind)
+    select n.account_id, k.kind
+    from new_accounts n
+    cross join (values ('tenant_wallet'), ('lease_escrow'), ('operator_payable'), ('operator_bond')) k (kind)
+    order by n.account_id, k.kind;
+    return null;
+end $$;
+create trigger accounts_open_ledger after insert on accounts
+    referencing new table as new_accounts
+    for each statement execute function account_open_ledger();
+
+insert into ledger_accounts (account_id, kind) values
+    (null, 'platform_fee'), (null, 'platform_loss'), (null, 'stripe_clearing'), (null, 'promo');
+insert into ledger_accounts (account_id, kind, currency) values
+    (null, 'chain_clearing', 'USDC'), (null, 'platform_fee', 'USDC');
+
+create table journals (
+    journal_id int8 generated always as identity primary key,
+    kind text not null check (kind in ('credit', 'hold', 'top_up', 'release', 'settlement',
+        'lease_close', 'correction')),
+    actor text not null,
+    request_id uuid,
+    epoch int8,
+    memo text,
+    source_key text unique,
+    xact xid8 not null default pg_current_xact_id(),
+    created_at timestamptz not null default now()
+);
+comment on column journals.source_key is 'Unique name of an outside cause, so that it is booked at most once.';
+create index journals_created on journals using brin (created_at);
+
+create table entries (
+    journal_id int8 not null references journals,
+    line int4 not null,
+    ledger_account_id int8 not null references ledger_accounts,
+    amount_uusd int8 not null constraint entries_amount_not_zero check (amount_uusd <> 0),
+    ref uuid,
+    primary key (journal_id, line)
+);
+comment on column entries.ref is 'The workload or lease the line is about.';
+create index entries_by_account on entries (ledger_account_id, journal_id desc, line);
+
+-- The one door to a balance. Ledger accounts are locked in id order everywhere.
+create function entries_apply() returns trigger language plpgsql as $$
+begin
+    perform 1 from ledger_accounts
+    where ledger_account_id in (select distinct ledger_account_id from new_entries)
+    order by ledger_account_id for update;
+    update ledger_accounts a
+    set balance_uusd = a.balance_uusd + d.amount_uusd, version = a.version + 1
+    from (select ledger_account_id, sum(amount_uusd)::int8 as amount_uusd
+          from new_entries group by ledger_account_id) d
+    where a.ledger_account_id = d.ledger_account_id;
+    return null;
+end $$;
+create trigger entries_apply after insert on entries
+    referencing new table as new_entries
+    for each statement execute function entries_apply();
+
+create function journal_must_balance() returns trigger language plpgsql as $$
+declare
+    bad record;
+begin
+    select count(*) as lines, coalesce(sum(e.amount_uusd), 0) as total,
+           count(distinct a.currency) as currencies
+    into bad
+    from entries e join ledger_accounts a using (ledger_account_id)
+    where e.journal_id = new.journal_id;
+    if bad.lines < 2 or bad.total <> 0 or bad.currencies <> 1 then
+        raise exception 'journal % has % lines, total %, % currencies', new.journal_id, bad.lines,
+            bad.total, bad.currencies using errcode = 'check_violation', constraint = 'journals_balance';
+    end if;
+    return null;
+end $$;
+create constraint trigger journals_balance after insert on journals
+    deferrable initially deferred for each row execute function journal_must_balance();
+
+create function ledger_is_insert_only() returns trigger language plpgsql as $$
+begin
+    raise exception '% is insert-only', tg_table_name using errcode = 'insufficient_privilege';
+end $$;
+create trigger journals_insert_only before update or delete or truncate on journals
+    for each statement execute function ledger_is_insert_only();
+create trigger entries_insert_only before update or delete or truncate on entries
+    for each statement execute function ledger_is_insert_only();
+
+-- Hash chain over sealed journals: every minute the settle role seals what no running transaction can
+-- still precede. Altering any sealed row breaks every later seal.
+create table ledger_seals (
+    seal_id int8 primary key,
+    journals_count int8 not null,
+    last_xact xid8 not null,
+    last_journal_id int8 not null,
+    seal_sha256 bytea not null check (length(seal_sha256) = 32),
+    sealed_at timestamptz not null default now()
+);

@@ -1,0 +1,87 @@
+-- Why: one leader per market, fenced by an epoch row; rounds, their arrivals, and a record per round.
+
+create table markets (
+    market text primary key,
+    round int8 not null default 1,
+    signing_public_key bytea
+);
+comment on column markets.round is
+    'The round that arrivals are stamped with. Senders read it FOR SHARE behind a shared advisory lock; the
+leader raises it behind the exclusive one, so what is stamped <= t is committed when round t freezes.';
+insert into markets (market) values ('main');
+
+create table leadership (
+    market text primary key references markets,
+    epoch int8 not null default 0,
+    holder text not null default '',
+    address text not null default '',
+    renewed_at timestamptz not null default '-infinity',
+    started_at timestamptz not null default '-infinity'
+);
+insert into leadership (market) values ('main');
+comment on table leadership is
+    'Every mutating transaction of a leader reads its row FOR SHARE with its own epoch: an old leader cannot commit.';
+
+create table seed_chains (
+    chain_id int8 generated always as identity primary key,
+    market text not null references markets,
+    secret_sealed bytea not null,
+    anchor bytea not null check (length(anchor) = 32),
+    length int4 not null check (length > 0),
+    next_index int4 not null default 1,
+    created_at timestamptz not null default now()
+);
+comment on column seed_chains.anchor is 'h_0, public before the first value is used; h_i = SHA-256(h_{i+1}).';
+
+create table arrivals (
+    market text not null references markets,
+    round int8 not null,
+    place int8 generated always as identity,
+    kind text not null check (kind in ('workload', 'ask', 'cancel', 'withdraw')),
+    account_id uuid not null,
+    message_sha256 bytea not null check (length(message_sha256) = 32),
+    primary key (market, round, place)
+);
+
+create table rounds (
+    market text not null references markets,
+    round int8 not null,
+    kind text not null check (kind in ('auction', 'now')),
+    state text not null check (state in ('frozen', 'committed', 'void')),
+    epoch int8 not null,
+    inputs_root bytea not null check (length(inputs_root) = 32),
+    arrivals_count int4 not null,
+    chain_id int8 not null references seed_chains,
+    chain_index int4 not null,
+    chain_value bytea,
+    seed bytea,
+    record bytea,
+    record_sha256 bytea,
+    previous_sha256 bytea,
+    awards_count int4 not null default 0,
+    frozen_at timestamptz not null default now(),
+    committed_at timestamptz,
+    primary key (market, round),
+    constraint rounds_committed_has_record check
+        (state <> 'committed' or (record is not null and record_sha256 is not null and seed is not null))
+);
+
+create table lot_rounds (
+    market text not null,
+    round int8 not null,
+    region text not null,
+    class text not null,
+    block_size int4 not null,
+    tier text not null,
+    trust text not null,
+    supply_count int4 not null,
+    demand_count int4 not null,
+    accounts_count int4 not null,
+    sold_count int4 not null,
+    index_uusd_per_hour int8,
+    cleared_at timestamptz not null default now(),
+    primary key (market, round, region, class, block_size, tier, trust)
+);
+create index lot_rounds_latest on lot_rounds (region, class, block_size, tier, trust, round desc)
+    where index_uusd_per_hour is not null;
+comment on column lot_rounds.index_uusd_per_hour is 'S* of the lot: the critical score; null when nothing traded.';

@@ -1,0 +1,353 @@
+-- Why: what tenants want run, the replicas of it, the leases that run them, and what each lease settled.
+-- States change through one door each; a workload's state is derived from its replicas by one trigger.
+
+create table workloads (
+    workload_id uuid primary key,
+    account_id uuid not null references accounts,
+    name text not null check (name ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
+    market text not null references markets,
+    manifest text not null,
+    secrets_sealed bytea,
+    image text not null,
+    block_size int4 not null check (block_size in (1, 2, 4, 8)),
+    devices_count int4 not null check (devices_count between 1 and block_size),
+    classes text[] not null check (cardinality(classes) between 1 and 32),
+    regions text[] not null check (cardinality(regions) between 1 and 32),
+    tier text not null check (tier in ('guaranteed', 'flexible', 'spot')),
+    trust_min text not null check (trust_min in ('simulated', 'unverified', 'verified', 'attested')),
+    award text not null check (award in ('auction', 'now')),
+    price_policy text not null check (price_policy in ('market', 'limit')),
+    reserve_uusd_per_hour int8 not null
+        constraint workloads_reserve_in_range check (reserve_uusd_per_hour between 1 and 1000000000000),
+    fee_bp int4 not null check (fee_bp between 0 and 10000),
+    vcpu_milli int4 not null check (vcpu_milli > 0),
+    memory_mib int4 not null check (memory_mib > 0),
+    disk_mib int4 not null check (disk_mib >= 0),
+    replicas int4 not null check (replicas between 1 and 100),
+    min_replicas int4 not null check (min_replicas between 1 and replicas),
+    restart text not null check (restart in ('never', 'on_failure', 'always')),
+    on_interruption text not null check (on_interruption in ('rebid', 'stop')),
+    on_degraded text not null check (on_degraded in ('continue', 'stop')),
+    max_duration_s int4 not null check (max_duration_s between 1 and 2592000),
+    deadline_at timestamptz,
+    budget_uusd int8 check (budget_uusd > 0),
+    stop_grace_s int4 not null check (stop_grace_s between 0 and 300),
+    labels jsonb not null default '{}',
+    desired text not null default 'run' check (desired in ('run', 'stop')),
+    state text not null default 'auctioning' check (state in ('auctioning', 'starting', 'running',
+        'degraded', 'paused', 'stopping', 'stopped', 'failed')),
+    status_reason text,
+    replicas_auctioning int4 not null,
+    replicas_starting int4 not null default 0,
+    replicas_running int4 not null default 0,
+    replicas_ended int4 not null default 0,
+    has_been_awarded bool not null default false,
+    spent_uusd int8 not null default 0 check (spent_uusd >= 0),
+    version int4 not null default 1,
+    arrived_round int8 not null,
+    message_sha256 bytea not null check (length(message_sha256) = 32),
+    place int8,
+    idem_key text,
+    idem_body_sha256 bytea,
+    created_at timestamptz not null default now(),
+    ended_at timestamptz
+) with (fillfactor = 70);
+create unique index workloads_name_live on workloads (account_id, name) where ended_at is null;
+create unique index workloads_idem on workloads (account_id, idem_key) where idem_key is not null;
+create index workloads_account on workloads (account_id, workload_id desc);
+comment on column workloads.manifest is 'As the tenant sent it, in JSON, without secrets and registry_auth.';
+comment on column workloads.reserve_uusd_per_hour is 'The most the tenant pays per replica-hour, fees included.';
+comment on column workloads.has_been_awarded is 'After the first award, replicas that lost their node re-enter with kmin = 1.';
+
+create table replicas (
+    replica_id uuid primary key,
+    workload_id uuid not null references workloads,
+    account_id uuid not null,
+    replica_index int4 not null check (replica_index >= 0),
+    state text not null default 'auctioning'
+        check (state in ('auctioning', 'starting', 'running', 'ended')),
+    epoch int4 not null default 0,
+    attempt int4 not null default 1,
+    escrow_uusd int8 not null constraint replicas_escrow_not_negative check (escrow_uusd >= 0),
+    excluded_node_ids uuid[] not null default '{}',
+    auctioning_since timestamptz not null default now(),
+    not_before timestamptz,
+    reason text,
+    exit_code int4,
+    ended_at timestamptz,
+    constraint replicas_one unique (workload_id, replica_index),
+    constraint replicas_ended_is_empty check (state <> 'ended' or (escrow_uusd = 0 and ended_at is not null))
+) with (fillfactor = 60);
+create index replicas_auctioning on replicas (auctioning_since) where state = 'auctioning';
+comment on column replicas.escrow_uusd is
+    'The tenant''s money set aside for this replica; the sum over an account is its lease_escrow balance.';
+comment on column replicas.epoch is 'Fencing token: raised by every award; the live lease carries the same number.';
+
+create table leases (
+    lease_id uuid primary key,
+    replica_id uuid not null references replicas,
+    workload_id uuid not null references workloads,
+    account_id uuid not null,
+    operator_account_id uuid not null references accounts,
+    node_id uuid not null references nodes,
+    market text not null,
+    round int8 not null,
+    region text not null,
+    class text not null,
+    block_size int4 not null,
+    tier text not null,
+    trust text not null,
+    replica_index int4 not null,
+    epoch int4 not null,
+    state text not null default 'awarded'
+        check (state in ('awarded', 'starting', 'running', 'closing', 'closed')),
+    stage text,
+    price_uusd_per_hour int8 not null check (price_uusd_per_hour >= 0),
+    fee_bp int4 not null,
+    theta_uusd_per_hour int8 not null,
+    adder_uusd_per_hour int8 not null,
+    max_duration_s int4 not null,
+    device_ids uuid[] not null,
+    is_simulated bool not null,
+    awarded_at timestamptz not null default now(),
+    acked_at timestamptz,
+    running_at timestamptz,
+    cut_at timestamptz,
+    closed_at timestamptz,
+    close_reason text,
+    exit_code int4,
+    detail text,
+    image_digest text,
+    receipt_ms int8 not null default 0,
+    receipt_seq int8 not null default 0,
+    paused_ms int8 not null default 0,
+    base_ms int8 not null default 0,
+    billable_ms_max int8 not null,
+    billed_ms int8 not null default 0,
+    net_uusd int8 not null default 0,
+    fee_uusd int8 not null default 0,
+    log_bytes int8 not null default 0,
+    constraint leases_closed_has_reason check (state <> 'closed' or (close_reason is not null and closed_at is not null))
+) with (fillfactor = 45);
+create unique index leases_one_live_per_replica on leases (replica_id) where state <> 'closed';
+create index leases_live_node on leases (node_id) where state <> 'closed';
+create index leases_workload on leases (workload_id, lease_id);
+create index leases_account on leases (account_id, lease_id desc);
+create index leases_operator on leases (operator_account_id, lease_id desc);
+comment on column leases.price_uusd_per_hour is 'Net: what the operator earns per block-hour. The tenant pays this plus fee_bp.';
+comment on column leases.receipt_ms is 'Cumulative healthy time from the agent''s latest signed receipt.';
+comment on column leases.paused_ms is 'Time while the node was unknown: the broker''s own clock stood still.';
+comment on column leases.base_ms is 'Charged beside healthy time: the rest of a pull over 120 s, or the minimum of an order that never ran.';
+comment on column leases.billable_ms_max is 'The most that escrow can pay for: gross(billable_ms_max) <= posted + escrow.';
+comment on column leases.cut_at is 'The meter stops here: the owner''s stop, the end of money, the end of max_duration.';
+
+create table settlements (
+    lease_id uuid not null,
+    settlement_id int8 generated always as identity,
+    journal_id int8 not null,
+    tick int8,
+    healthy_ms int8 not null,
+    gross_uusd int8 not null,
+    net_uusd int8 not null check (net_uusd >= 0),
+    fee_uusd int8 not null check (fee_uusd >= 0),
+    settled_at timestamptz not null default now(),
+    constraint settlements_balance check (gross_uusd = net_uusd + fee_uusd)
+) partition by range (settled_at);
+comment on table settlements is 'One balanced row per lease and interval; its journal carries the sums per account.';
+create table settlements_default partition of settlements default;
+create index settlements_lease on settlements (lease_id);
+create index settlements_when on settlements using brin (settled_at);
+
+create table ticks (
+    market text not null references markets,
+    tick int8 not null,
+    epoch int8 not null,
+    leases_count int4 not null default 0,
+    gross_uusd int8 not null default 0,
+    settled_at timestamptz not null default now(),
+    primary key (market, tick)
+);
+comment on table ticks is 'The row that makes a settlement happen exactly once per shard and interval.';
+
+create table log_chunks (
+    lease_id uuid not null references leases,
+    log_offset int8 not null,
+    stream text not null check (stream in ('out', 'err', 'gap')),
+    at timestamptz not null,
+    bytes bytea not null,
+    xact xid8 not null default pg_current_xact_id(),
+    primary key (lease_id, log_offset)
+);
+
+create table events (
+    event_id int8 generated always as identity primary key,
+    xact xid8 not null default pg_current_xact_id(),
+    account_id uuid not null,
+    kind text not null,
+    workload_id uuid,
+    lease_id uuid,
+    node_id uuid,
+    data jsonb not null default '{}',
+    at timestamptz not null default now()
+);
+create index events_account on events (account_id, xact, event_id);
+comment on column events.xact is
+    'Readers take events below pg_snapshot_xmin() in (xact, event_id) order: nothing can appear behind them.';
+
+-- The one door to a workload's state: it is a function of its replicas and its owner's wish.
+create function workload_derive_state(desired text, has_been_awarded bool, min_replicas int4,
+    auctioning int4, starting int4, running int4, ended int4, any_failed bool) returns text
+language sql immutable as $$
+    select case
+        when auctioning + starting + running = 0 then
+            case when any_failed then 'failed' else 'stopped' end
+        when desired = 'stop' then 'stopping'
+        when running >= min_replicas then 'running'
+        when running > 0 and running + ended >= min_replicas then 'running'
+        when running > 0 then 'degraded'
+        when starting > 0 then 'starting'
+        else 'auctioning'
+    end
+$$;
+
+create function workload_refresh() returns trigger language plpgsql as $$
+begin
+    with touched as (
+        select distinct n.workload_id from new_replicas n join old_replicas o using (replica_id)
+        where n.state <> o.state
+    ), locked as (
+        select w.workload_id from workloads w join touched using (workload_id)
+        order by w.workload_id for update of w
+    ), counts as (
+        select r.workload_id,
+            count(*) filter (where r.state = 'auctioning')::int4 as auctioning,
+            count(*) filter (where r.state = 'starting')::int4 as starting,
+            count(*) filter (where r.state = 'running')::int4 as running,
+            count(*) filter (where r.state = 'ended')::int4 as ended,
+            bool_or(r.state = 'ended' and coalesce(r.reason, '') not in
+                ('completed', 'stopped_by_owner', 'replaced', 'max_duration_reached')) as any_failed,
+            (array_agg(r.reason order by
+                (coalesce(r.reason, '') in ('completed', 'stopped_by_owner', 'replaced')), r.ended_at desc)
+                filter (where r.state = 'ended'))[1] as reason
+        from replicas r join locked using (workload_id) group by r.workload_id
+    ), derived as (
+        select c.*, workload_derive_state(w.desired, w.has_been_awarded, w.min_replicas,
+            c.auctioning, c.starting, c.running, c.ended, c.any_failed) as state, w.state as before
+        from counts c join workloads w using (workload_id)
+    ), stored as (
+        update workloads w set
+            replicas_auctioning = d.auctioning, replicas_starting = d.starting,
+            replicas_running = d.running, replicas_ended = d.ended, state = d.state,
+            has_been_awarded = w.has_been_awarded or d.starting + d.running > 0,
+            status_reason = case when d.state in ('stopped', 'failed') then d.reason else w.status_reason end,
+            ended_at = case when d.state in ('stopped', 'failed') then coalesce(w.ended_at, now()) end,
+            version = w.version + 1
+        from derived d where w.workload_id = d.workload_id
+        returning w.workload_id, w.account_id, w.name, w.state, d.before, w.status_reason, w.version,
+            w.replicas_auctioning, w.replicas_starting, w.replicas_running, w.replicas_ended
+    )
+    insert into events (account_id, kind, workload_id, data)
+    select account_id, 'workload.' || state, workload_id, jsonb_build_object('name', name,
+        'state', state, 'status_reason', status_reason, 'version', version,
+        'replicas_auctioning', replicas_auctioning, 'replicas_starting', replicas_starting,
+        'replicas_running', replicas_running, 'replicas_ended', replicas_ended)
+    from stored where state <> before
+    order by workload_id;
+    return null;
+end $$;
+create trigger replicas_refresh_workload after update on replicas
+    referencing old table as old_replicas new table as new_replicas
+    for each statement execute function workload_refresh();
+
+-- Every change of a lease's state is an event for its tenant and for its operator.
+create function lease_announce() returns trigger language plpgsql as $$
+begin
+    insert into events (account_id, kind, workload_id, lease_id, node_id, data)
+    select who.account_id, 'lease.' || n.state, case when who.is_tenant then n.workload_id end,
+        n.lease_id, n.node_id,
+        jsonb_build_object('state', n.state, 'replica_index', n.replica_index, 'epoch', n.epoch,
+            'region', n.region, 'class', n.class, 'is_simulated', n.is_simulated,
+            'price_uusd_per_hour', n.price_uusd_per_hour, 'reason', n.close_reason,
+            'exit_code', n.exit_code, 'detail', case when who.is_tenant then n.detail end,
+            'gross_uusd', n.net_uusd + n.fee_uusd)
+    from new_leases n
+    left join old_leases o using (lease_id)
+    cross join lateral (values (n.account_id, true), (n.operator_account_id, false)) who (account_id, is_tenant)
+    where o.lease_id is null or o.state <> n.state
+    order by n.lease_id, who.is_tenant desc;
+    return null;
+end $$;
+create function lease_announce_new() returns trigger language plpgsql as $$
+begin
+    insert into events (account_id, kind, workload_id, lease_id, node_id, data)
+    select who.account_id, 'lease.' || n.state, case when who.is_tenant then n.workload_id end,
+        n.lease_id, n.node_id,
+        jsonb_build_object('state', n.state, 'replica_index', n.replica_index, 'epoch', n.epoch,
+            'region', n.region, 'class', n.class, 'is_simulated', n.is_simulated,
+            'price_uusd_per_hour', n.price_uusd_per_hour, 'round', n.round)
+    from new_leases n
+    cross join lateral (values (n.account_id, true), (n.operator_account_id, false)) who (account_id, is_tenant)
+    order by n.lease_id, who.is_tenant desc;
+    return null;
+end $$;
+create trigger leases_announce_new after insert on leases
+    referencing new table as new_leases
+    for each statement execute function lease_announce_new();
+create trigger leases_announce after update on leases
+    referencing old table as old_leases new table as new_leases
+    for each statement execute function lease_announce();
+
+-- What must always hold; an empty result is a healthy ledger. Used by tests after every fault, and by `undercut admin check`.
+create function invariant_violations() returns table (rule text, subject text, detail text)
+language sql stable as $$
+    select 'L3 sum per currency is zero', currency, sum(balance_uusd)::text
+    from ledger_accounts group by currency having sum(balance_uusd) <> 0
+    union all
+    select 'L4 balance equals entries', a.ledger_account_id::text, a.balance_uusd || ' <> ' || coalesce(sum(e.amount_uusd), 0)
+    from ledger_accounts a left join entries e using (ledger_account_id)
+    group by a.ledger_account_id having a.balance_uusd <> coalesce(sum(e.amount_uusd), 0)
+    union all
+    select 'L1 journal balances', journal_id::text, sum(amount_uusd)::text
+    from entries group by journal_id having sum(amount_uusd) <> 0
+    union all
+    select 'E2 escrow equals replicas', a.account_id::text, a.balance_uusd || ' <> ' || coalesce(sum(r.escrow_uusd), 0)
+    from ledger_accounts a left join replicas r on r.account_id = a.account_id
+    where a.kind = 'lease_escrow' group by a.ledger_account_id, a.account_id, a.balance_uusd
+    having a.balance_uusd <> coalesce(sum(r.escrow_uusd), 0)
+    union all
+    select 'G1 a live lease holds its devices', l.lease_id::text, l.state
+    from leases l where l.state <> 'closed' and exists (select 1 from unnest(l.device_ids) d (id)
+        left join devices v on v.device_id = d.id where v.lease_id is distinct from l.lease_id)
+    union all
+    select 'G1 a held device has a live lease', d.device_id::text, d.lease_id::text
+    from devices d left join leases l on l.lease_id = d.lease_id and l.state <> 'closed'
+    where d.lease_id is not null and (l.lease_id is null or not d.device_id = any (l.device_ids))
+    union all
+    select 'G2 live lease has its replica''s epoch', l.lease_id::text, l.epoch || ' <> ' || r.epoch
+    from leases l join replicas r using (replica_id) where l.state <> 'closed' and l.epoch <> r.epoch
+    union all
+    select 'replica state matches its lease', r.replica_id::text, r.state || ' with ' || coalesce(l.state, 'no lease')
+    from replicas r left join leases l on l.replica_id = r.replica_id and l.state <> 'closed'
+    where (r.state in ('auctioning', 'ended')) <> (l.lease_id is null)
+       or (r.state = 'running') <> coalesce(l.state in ('running') or (l.state = 'closing' and l.running_at is not null), false)
+    union all
+    select 'E4 lease figures equal its settlements', l.lease_id::text,
+        (l.net_uusd + l.fee_uusd) || ' <> ' || coalesce(sum(s.gross_uusd), 0)
+    from leases l left join settlements s using (lease_id)
+    group by l.lease_id having l.net_uusd <> coalesce(sum(s.net_uusd), 0) or l.fee_uusd <> coalesce(sum(s.fee_uusd), 0)
+    union all
+    select 'meter: net and fee follow from billed time', l.lease_id::text, l.net_uusd || ' ' || l.fee_uusd
+    from leases l where l.net_uusd <> floor(l.price_uusd_per_hour::numeric * l.billed_ms / 3600000)
+       or l.fee_uusd <> floor(l.net_uusd::numeric * l.fee_bp / 10000)
+    union all
+    select 'E8 nothing billed beyond receipts', l.lease_id::text, l.billed_ms || ' > ' || l.receipt_ms + l.base_ms
+    from leases l where l.billed_ms > l.receipt_ms + l.base_ms
+    union all
+    select 'workload state equals its replicas', w.workload_id::text, w.state
+    from workloads w join (
+        select workload_id, count(*) filter (where state = 'auctioning') a, count(*) filter (where state = 'starting') s,
+            count(*) filter (where state = 'running') r, count(*) filter (where state = 'ended') e
+        from replicas group by workload_id) c using (workload_id)
+    where (w.replicas_auctioning, w.replicas_starting, w.replicas_running, w.replicas_ended) <> (c.a, c.s, c.r, c.e)
+       or (w.ended_at is not null) <> (c.a + c.s + c.r = 0)
+$$;
