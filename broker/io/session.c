@@ -1,0 +1,171 @@
+/* session.c - a blocking connection: prepare on first use, execute in binary, one error per failure. */
+#include "broker/io/sql.h"
+
+#include <libpq-fe.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/io/sql_wire.h"
+
+struct session {
+    PGconn *pg;
+    struct sql_prepared prepared;
+    struct sql_trouble last; /* of the latest failure */
+    bool is_broken;
+};
+
+static const char session_options[] = "-c jit=off -c timezone=UTC";
+
+struct session *session_open(const char *conninfo, const char *application_name, char *ret_why,
+                             size_t why_size)
+{
+    static const char *const keywords[] = {"dbname",          "application_name", "options",
+                                           "connect_timeout", "tcp_user_timeout", NULL};
+    const char *const values[] = {conninfo, application_name, session_options, "5", "10000", NULL};
+    PGconn *pg = PQconnectdbParams(keywords, values, /* expand_dbname= */ 1);
+    if (PQstatus(pg) != CONNECTION_OK) {
+        str_format(ret_why, why_size, "%s", PQerrorMessage(pg));
+        PQfinish(pg);
+        return NULL;
+    }
+    struct session *session = calloc(1, sizeof(*session));
+    must(session != NULL);
+    session->pg = pg;
+    return session;
+}
+
+void session_close(struct session *session)
+{
+    if (session == NULL)
+        return;
+    PQfinish(session->pg);
+    free(session);
+}
+
+bool session_is_broken(const struct session *session)
+{
+    return session->is_broken;
+}
+
+const char *session_constraint(const struct session *session)
+{
+    return session->last.constraint;
+}
+
+const char *session_sqlstate(const struct session *session)
+{
+    return session->last.sqlstate;
+}
+
+const char *session_why(const struct session *session)
+{
+    return session->last.message;
+}
+
+/* Notes why `pg_result` failed and releases it. */
+static enum err_code session_fail(struct session *session, PGresult *pg_result)
+{
+    struct sql_trouble trouble = sql_trouble_of(pg_result);
+    bool is_echo = strcmp(trouble.sqlstate, "25P02") == 0; /* the first failure is the one to keep */
+    if (!is_echo)
+        session->last = trouble;
+    if (session->last.message[0] == '\0')
+        str_format(session->last.message, sizeof(session->last.message), "%s",
+                   PQerrorMessage(session->pg));
+    PQclear(pg_result);
+    if (PQstatus(session->pg) != CONNECTION_OK || session->last.is_connection_unfit)
+        session->is_broken = true;
+    return session->last.err;
+}
+
+static enum err_code session_prepare(struct session *session,
+                                     const struct sql_statement *statement)
+{
+    if (sql_prepared_has(&session->prepared, statement))
+        return ERR_OK;
+    PGresult *pg_result = PQprepare(session->pg, statement->name, statement->text,
+                                    statement->params_count, statement->param_oids);
+    if (PQresultStatus(pg_result) != PGRES_COMMAND_OK)
+        return session_fail(session, pg_result);
+    PQclear(pg_result);
+    sql_prepared_add(&session->prepared, statement);
+    return ERR_OK;
+}
+
+static enum err_code session_execute(struct session *session,
+                                     const struct sql_statement *statement,
+                                     const char *const *values, const int *lengths,
+                                     struct sql_result **ret_result)
+{
+    if (session->is_broken)
+        return ERR_DATABASE_BUSY;
+    enum err_code err = session_prepare(session, statement);
+    if (err != ERR_OK)
+        return err;
+    PGresult *pg_result = PQexecPrepared(session->pg, statement->name, statement->params_count,
+                                         values, lengths, sql_formats_binary, /* binary= */ 1);
+    ExecStatusType status = PQresultStatus(pg_result);
+    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
+        return session_fail(session, pg_result);
+    if (ret_result != NULL)
+        *ret_result = sql_result_of(pg_result);
+    else
+        PQclear(pg_result);
+    return ERR_OK;
+}
+
+enum err_code session_run(struct session *session, const struct sql_statement *statement,
+                          struct sql_params *params, struct sql_result **ret_result)
+{
+    const char *values[SQL_PARAMS_MAX];
+    int lengths[SQL_PARAMS_MAX];
+    must(params->count == statement->params_count);
+    sql_params_point(params, values, lengths);
+    enum err_code err = session_execute(session, statement, values, lengths, ret_result);
+    sql_params_finish(params);
+    return err;
+}
+
+enum err_code session_run_batch(struct session *session, const struct sql_statement *statement,
+                                struct sql_batch *batch, struct sql_result **ret_result)
+{
+    const char *values[SQL_PARAMS_MAX];
+    int lengths[SQL_PARAMS_MAX];
+    sql_batch_point(batch, statement, values, lengths);
+    return session_execute(session, statement, values, lengths, ret_result);
+}
+
+static enum err_code session_command(struct session *session, const char *command)
+{
+    if (session->is_broken)
+        return ERR_DATABASE_BUSY;
+    PGresult *pg_result = PQexec(session->pg, command);
+    /* COMMIT of a failed transaction answers ROLLBACK, which is success to libpq but not to us. */
+    bool is_done = PQresultStatus(pg_result) == PGRES_COMMAND_OK &&
+                   strcmp(PQcmdStatus(pg_result), command) == 0;
+    if (is_done) {
+        PQclear(pg_result);
+        return ERR_OK;
+    }
+    if (PQresultStatus(pg_result) != PGRES_COMMAND_OK)
+        return session_fail(session, pg_result);
+    PQclear(pg_result);
+    return ERR_INTERNAL;
+}
+
+enum err_code session_begin(struct session *session)
+{
+    return session_command(session, "BEGIN");
+}
+
+enum err_code session_commit(struct session *session)
+{
+    return session_command(session, "COMMIT");
+}
+
+void session_rollback(struct session *session)
+{
+    /* A rollback that fails leaves a connection nobody may go on with. */
+    if (session_command(session, "ROLLBACK") != ERR_OK)
+        session->is_broken = true;
+}
