@@ -97,7 +97,7 @@ struct lot_limits {
     uint32_t owners_max;
 };
 
-/* The working memory of clearing; one serves any number of lots within its limits, one at a time. */
+/* The working memory of clearing; serves any number of lots within its limits, one at a time. */
 struct lot_clear {
     struct lot_limits limits;
     struct lot_key *supply;        /* sorted by (score, tie); ties past rank K in any order */

@@ -6,8 +6,8 @@
  *    "workloads": {"w1": {"reserve": 600000, "k": 1, "kmin": 1, "owner": "A"}}}
  * `fee_bp`, `adder` (0), `blocks` (1), `kmin` (k) and `owner` (nobody) may be left out; block n of
  * seller A is called "A/n". Other members of a lot are ignored, those of a seller or workload
- * refused. Each result has the members K, S_star, accepted, assignment, sold, pay_uniform, theta and
- * pay_vickrey. Prices are micro-USD per block-hour.
+ * refused. Each result has the members K, S_star, accepted, assignment, sold, pay_uniform, theta
+ * and pay_vickrey. Prices are micro-USD per block-hour.
  */
 #ifndef UNDERCUT_AUCTION_LOTS_JSON_H
 #define UNDERCUT_AUCTION_LOTS_JSON_H

@@ -1,7 +1,7 @@
 /* json.c - strict JSON in, small JSON out.
  *
- * The happy path is one scan for depth, one jansson parse with duplicates refused; and a writer that
- * only remembers, per open level, whether a comma is due and whether a key is.
+ * The happy path is one scan for depth, one jansson parse with duplicates refused; and a writer
+ * that only remembers, per open level, whether a comma is due and whether a key is.
  * Failure modes are: a text that is not JSON (NULL and a place), and a caller that writes a value
  * where a key belongs (a bug).
  */

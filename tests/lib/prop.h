@@ -1,7 +1,7 @@
 /* prop.h - seeds for property tests: every failure prints the seed that makes it happen again.
  *
- * Tests only. `SEED=123 test_x` replays one seed; without it a run starts at a fixed seed, so that a
- * red test is red for everybody, and `ROUNDS=n` makes it n times as long.
+ * Tests only. `SEED=123 test_x` replays one seed; without it a run starts at a fixed seed, so that
+ * a red test is red for everybody, and `ROUNDS=n` makes it n times as long.
  *
  *     PROP_FOR(prop, 20000) {
  *         int64_t a = prop_range(&prop, 0, 100);
@@ -28,7 +28,8 @@ static inline uint64_t prop_env(const char *name, uint64_t otherwise)
     return text ? strtoull(text, NULL, 0) : otherwise;
 }
 
-/* splitmix64 (Steele, Lea, Flood 2014) spreads neighbouring seeds; xorshift64* (Vigna 2016) walks. */
+/* splitmix64 (Steele, Lea, Flood 2014) spreads neighbouring seeds; xorshift64* (Vigna 2016) goes
+ * on from there. */
 static inline void prop_seed(struct prop *p, uint64_t seed)
 {
     uint64_t z = (seed + 1) * 0x9e3779b97f4a7c15u;

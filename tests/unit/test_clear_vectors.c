@@ -111,8 +111,10 @@ static void texts_are_read_strictly(void **state)
         {"{" SEED ",\"sellers\":{\"A\":{\"ask\":1099511627775,\"adder\":1}},"
          "\"workloads\":{}}", NULL},
         {"{" SEED ",\"sellers\":{},\"workloads\":{\"w\":{\"reserve\":1,\"k\":0}}}", NULL},
-        {"{" SEED ",\"sellers\":{},\"workloads\":{\"w\":{\"reserve\":1,\"k\":1,\"kmin\":2}}}", NULL},
-        {"{" SEED ",\"sellers\":{},\"workloads\":{\"w\":{\"reserve\":1,\"k\":1,\"kmin\":0}}}", NULL},
+        {"{" SEED ",\"sellers\":{},\"workloads\":"
+         "{\"w\":{\"reserve\":1,\"k\":1,\"kmin\":2}}}", NULL},
+        {"{" SEED ",\"sellers\":{},\"workloads\":"
+         "{\"w\":{\"reserve\":1,\"k\":1,\"kmin\":0}}}", NULL},
         {"{" SEED ",\"sellers\":{},\"workloads\":"
          "{\"w\":{\"reserve\":1,\"k\":1,\"owner\":1}}}", NULL},
         {"{" SEED ",\"fee_bp\":10001,\"sellers\":{},\"workloads\":{}}", NULL},
