@@ -1,7 +1,7 @@
 /* migrate.c - undercut-migrate: brings a database to the schema of this release.
  *
- * The happy path is: list NNNN_what.sql in order, compare with schema_migrations, and run each new file in
- * a transaction of its own together with its row. Without --apply it only says what it would do.
+ * The happy path is: list NNNN_what.sql in order, compare with schema_migrations, and run each new
+ * file in a transaction of its own with its row. Without --apply it only says what it would do.
  * Failure modes are: an applied file whose text has changed or vanished (refused: nothing runs), a
  * file that fails (its transaction is rolled back, the ones before it stay), a second migrator (it
  * waits on an advisory lock and then finds nothing to do).
@@ -22,6 +22,7 @@
 #include "broker/base/str.h"
 
 #define FILES_MAX 1000
+#define DIR_INSTALLED "/usr/share/undercut/migrations"
 #define LOCK_KEY "hashtext('undercut/migrate')"
 
 static const char usage[] =
@@ -29,10 +30,10 @@ static const char usage[] =
     "       undercut-migrate [--database CONNINFO] check\n"
     "       undercut-migrate [--database CONNINFO] make-key NAME [SCOPES]\n"
     "\n"
-    "Without --apply it prints what it would do. CONNINFO defaults to $UNDERCUT_DATABASE_URL, DIR to\n"
-    "./migrations or /usr/share/undercut/migrations. `check` prints violated invariants, one per line,\n"
-    "and exits 1 when there are any. `make-key` opens an account and prints its API key, once;\n"
-    "SCOPES is comma-separated and defaults to every scope there is.\n";
+    "Without --apply it prints what it would do. CONNINFO defaults to $UNDERCUT_DATABASE_URL,\n"
+    "DIR to ./migrations or /usr/share/undercut/migrations. `check` prints violated invariants,\n"
+    "one per line, and exits 1 when there are any. `make-key` opens an account and prints its API\n"
+    "key, once; SCOPES is comma-separated and defaults to every scope there is.\n";
 
 static const char all_scopes[] = "admin,audit,keys:write,money:read,nodes:read,nodes:write,"
                                  "workloads:read,workloads:write";
@@ -230,7 +231,7 @@ static bool options_read(int argc, char **argv, struct options *ret)
             return false;
     }
     if (!ret->dir)
-        ret->dir = access("migrations", R_OK) == 0 ? "migrations" : "/usr/share/undercut/migrations";
+        ret->dir = access("migrations", R_OK) == 0 ? "migrations" : DIR_INSTALLED;
     return true;
 }
 
