@@ -11,14 +11,15 @@ leader raises it behind the exclusive one, so what is stamped <= t is committed 
 insert into markets (market) values ('main');
 
 create table leadership (
-    market text primary key references markets,
+    market text primary key,
     epoch int8 not null default 0,
     holder text not null default '',
     address text not null default '',
     renewed_at timestamptz not null default '-infinity',
     started_at timestamptz not null default '-infinity'
 );
-insert into leadership (market) values ('main');
+insert into leadership (market) values ('main'), ('main/settle');
+comment on column leadership.market is 'A market for its rounds and sweeps, or <market>/settle for its settlement.';
 comment on table leadership is
     'Every mutating transaction of a leader reads its row FOR SHARE with its own epoch: an old leader cannot commit.';
 

@@ -1,5 +1,7 @@
 -- Why: what tenants want run, the replicas of it, the leases that run them, and what each lease settled.
 -- States change through one door each; a workload's state is derived from its replicas by one trigger.
+-- Whoever locks several rows takes them in this order, each kind by id: nodes, workloads, leases, replicas,
+-- devices, ledger accounts.
 
 create table workloads (
     workload_id uuid primary key,
@@ -52,7 +54,11 @@ create table workloads (
     created_at timestamptz not null default now(),
     ended_at timestamptz
 ) with (fillfactor = 70);
-create unique index workloads_name_live on workloads (account_id, name) where ended_at is null;
+create unique index workloads_name_live on workloads (account_id, name)
+    where desired = 'run' and ended_at is null;
+create index workloads_name_past on workloads (account_id, name, workload_id desc)
+    where desired = 'stop' or ended_at is not null;
+create index workloads_stopping on workloads (workload_id) where desired = 'stop' and ended_at is null;
 create unique index workloads_idem on workloads (account_id, idem_key) where idem_key is not null;
 create index workloads_account on workloads (account_id, workload_id desc);
 comment on column workloads.manifest is 'As the tenant sent it, in JSON, without secrets and registry_auth.';
@@ -115,6 +121,8 @@ create table leases (
     cut_at timestamptz,
     closed_at timestamptz,
     close_reason text,
+    close_pays text check (close_pays in ('usage', 'minimum', 'nothing')),
+    close_next text check (close_next in ('end', 'retry')),
     exit_code int4,
     detail text,
     image_digest text,
@@ -138,7 +146,8 @@ comment on column leases.price_uusd_per_hour is 'Net: what the operator earns pe
 comment on column leases.receipt_ms is 'Cumulative healthy time from the agent''s latest signed receipt.';
 comment on column leases.paused_ms is 'Time while the node was unknown: the broker''s own clock stood still.';
 comment on column leases.base_ms is 'Charged beside healthy time: the rest of a pull over 120 s, or the minimum of an order that never ran.';
-comment on column leases.billable_ms_max is 'The most that escrow can pay for: gross(billable_ms_max) <= posted + escrow.';
+comment on column leases.billable_ms_max is 'The most healthy time that escrow can pay for beside base_ms, and max_duration at most.';
+comment on column leases.close_pays is 'What the close of a lease that is closing will charge; decided when it was cut, like close_next.';
 comment on column leases.cut_at is 'The meter stops here: the owner''s stop, the end of money, the end of max_duration.';
 
 create table settlements (
@@ -148,15 +157,36 @@ create table settlements (
     tick int8,
     healthy_ms int8 not null,
     gross_uusd int8 not null,
-    net_uusd int8 not null check (net_uusd >= 0),
-    fee_uusd int8 not null check (fee_uusd >= 0),
+    net_uusd int8 not null,
+    fee_uusd int8 not null,
     settled_at timestamptz not null default now(),
     constraint settlements_balance check (gross_uusd = net_uusd + fee_uusd)
 ) partition by range (settled_at);
-comment on table settlements is 'One balanced row per lease and interval; its journal carries the sums per account.';
+comment on table settlements is 'One balanced row per lease and interval; its journal carries the sums per account. Negative where a close that pays nothing takes back.';
 create table settlements_default partition of settlements default;
 create index settlements_lease on settlements (lease_id);
 create index settlements_when on settlements using brin (settled_at);
+
+-- Makes the day partitions from today to `days_ahead` days on; says how many. A day whose rows already
+-- went to the default partition stays there.
+create function settlements_make_partitions(days_ahead int4) returns int4 language plpgsql as $$
+declare
+    day date;
+    made int4 := 0;
+begin
+    for i in 0..days_ahead loop
+        day := (now() at time zone 'utc')::date + i;
+        if to_regclass('settlements_' || to_char(day, 'YYYYMMDD')) is null
+            and not exists (select 1 from settlements_default
+                where settled_at >= day::timestamp at time zone 'utc'
+                  and settled_at < (day + 1)::timestamp at time zone 'utc') then
+            execute format('create table settlements_%s partition of settlements for values from (%L) to (%L)',
+                to_char(day, 'YYYYMMDD'), day::timestamp at time zone 'utc', (day + 1)::timestamp at time zone 'utc');
+            made := made + 1;
+        end if;
+    end loop;
+    return made;
+end $$;
 
 create table ticks (
     market text not null references markets,
@@ -178,6 +208,8 @@ create table log_chunks (
     xact xid8 not null default pg_current_xact_id(),
     primary key (lease_id, log_offset)
 );
+create index log_chunks_arrival on log_chunks (lease_id, xact, log_offset);
+comment on column log_chunks.xact is 'The order of reading, as with events: (xact, lease_id, log_offset).';
 
 create table events (
     event_id int8 generated always as identity primary key,
@@ -194,8 +226,56 @@ create index events_account on events (account_id, xact, event_id);
 comment on column events.xact is
     'Readers take events below pg_snapshot_xmin() in (xact, event_id) order: nothing can appear behind them.';
 
+-- What became of each lease, for the nodes' record of failures; the sweep folds it into node_histories.
+create table node_outcomes (
+    outcome_id int8 generated always as identity primary key,
+    node_id uuid not null,
+    is_failure bool not null,
+    observed_ms int8 not null
+);
+create table node_histories (
+    node_id uuid primary key references nodes,
+    failures_milli int8 not null,
+    observed_ms int8 not null,
+    day int4 not null
+) with (fillfactor = 60);
+comment on table node_histories is 'Failures in thousandths and observed time, both forgotten (half-life 30 days) up to `day` since 1970.';
+
+-- The arithmetic of billing/meter.h: cumulative, rounded down, exact. A test compares the two.
+create function meter_net(price int8, ms int8) returns int8 language sql immutable as $$
+    select case when price <= 2147483647 and ms <= 4294967295 then price * ms / 3600000
+        else div(price::numeric * ms, 3600000)::int8 end
+$$;
+create function meter_fee(net int8, fee_bp int4) returns int8 language sql immutable as $$
+    select case when net <= 900000000000000 then net * fee_bp / 10000
+        else div(net::numeric * fee_bp, 10000)::int8 end
+$$;
+create function meter_gross(price int8, fee_bp int4, ms int8) returns int8 language sql immutable as $$
+    select meter_net(price, ms) + meter_fee(meter_net(price, ms), fee_bp)
+$$;
+-- The longest time whose gross stays within `available`: net (10000 + fee) < (available + 1) 10000, and
+-- price x ms < (net + 1) hour.
+create function meter_ms_max(price int8, fee_bp int4, available int8) returns int8 language sql immutable as $$
+    select case when available < 0 then 0 when price = 0 then 3162240000000
+        else least(3162240000000, div(
+            (div((available::numeric + 1) * 10000 - 1, 10000 + fee_bp) + 1) * 3600000 - 1, price))::int8 end
+$$;
+create function ms_between(since timestamptz, until timestamptz) returns int8 language sql immutable as $$
+    select floor(extract(epoch from until - since) * 1000)::int8
+$$;
+-- Healthy time a lease may have: what `available` (posted and escrow) pays beside its base, and max_duration.
+create function lease_ms_max(price int8, fee_bp int4, available int8, base_ms int8, max_duration_s int4)
+returns int8 language sql immutable as $$
+    select least(max_duration_s * 1000::int8, greatest(0, meter_ms_max(price, fee_bp, available) - base_ms))
+$$;
+-- No receipt, no charge; never more than the broker's own clock saw; never less than was posted.
+create function lease_billable_ms(l leases, until timestamptz) returns int8 language sql immutable as $$
+    select greatest(l.billed_ms, l.base_ms + greatest(0, least(l.receipt_ms, l.billable_ms_max,
+        coalesce(ms_between(l.running_at, least(until, l.cut_at)) - l.paused_ms, 0))))
+$$;
+
 -- The one door to a workload's state: it is a function of its replicas and its owner's wish.
-create function workload_derive_state(desired text, has_been_awarded bool, min_replicas int4,
+create function workload_derive_state(desired text, before text, min_replicas int4,
     auctioning int4, starting int4, running int4, ended int4, any_failed bool) returns text
 language sql immutable as $$
     select case
@@ -204,20 +284,21 @@ language sql immutable as $$
         when desired = 'stop' then 'stopping'
         when running >= min_replicas then 'running'
         when running > 0 and running + ended >= min_replicas then 'running'
-        when running > 0 then 'degraded'
-        when starting > 0 then 'starting'
+        when running > 0 and before in ('running', 'degraded') then 'degraded'
+        when running + starting > 0 then 'starting'
         else 'auctioning'
     end
 $$;
 
 create function workload_refresh() returns trigger language plpgsql as $$
 begin
+    -- Locked in a statement of its own: the next one then sees what others did while this one waited.
+    perform 1 from workloads where workload_id in (
+        select n.workload_id from new_replicas n join old_replicas o using (replica_id)
+        where n.state <> o.state) order by workload_id for update;
     with touched as (
         select distinct n.workload_id from new_replicas n join old_replicas o using (replica_id)
         where n.state <> o.state
-    ), locked as (
-        select w.workload_id from workloads w join touched using (workload_id)
-        order by w.workload_id for update of w
     ), counts as (
         select r.workload_id,
             count(*) filter (where r.state = 'auctioning')::int4 as auctioning,
@@ -229,9 +310,9 @@ begin
             (array_agg(r.reason order by
                 (coalesce(r.reason, '') in ('completed', 'stopped_by_owner', 'replaced')), r.ended_at desc)
                 filter (where r.state = 'ended'))[1] as reason
-        from replicas r join locked using (workload_id) group by r.workload_id
+        from replicas r join touched using (workload_id) group by r.workload_id
     ), derived as (
-        select c.*, workload_derive_state(w.desired, w.has_been_awarded, w.min_replicas,
+        select c.*, workload_derive_state(w.desired, w.state, w.min_replicas,
             c.auctioning, c.starting, c.running, c.ended, c.any_failed) as state, w.state as before
         from counts c join workloads w using (workload_id)
     ), stored as (
@@ -337,8 +418,12 @@ language sql stable as $$
     group by l.lease_id having l.net_uusd <> coalesce(sum(s.net_uusd), 0) or l.fee_uusd <> coalesce(sum(s.fee_uusd), 0)
     union all
     select 'meter: net and fee follow from billed time', l.lease_id::text, l.net_uusd || ' ' || l.fee_uusd
-    from leases l where l.net_uusd <> floor(l.price_uusd_per_hour::numeric * l.billed_ms / 3600000)
-       or l.fee_uusd <> floor(l.net_uusd::numeric * l.fee_bp / 10000)
+    from leases l where l.net_uusd <> div(l.price_uusd_per_hour::numeric * l.billed_ms, 3600000)
+       or l.fee_uusd <> div(l.net_uusd::numeric * l.fee_bp, 10000)
+    union all
+    select 'E6 spent equals what its leases paid', w.workload_id::text, w.spent_uusd || ' <> ' || coalesce(sum(l.net_uusd + l.fee_uusd), 0)
+    from workloads w left join leases l using (workload_id)
+    group by w.workload_id having w.spent_uusd <> coalesce(sum(l.net_uusd + l.fee_uusd), 0)
     union all
     select 'E8 nothing billed beyond receipts', l.lease_id::text, l.billed_ms || ' > ' || l.receipt_ms + l.base_ms
     from leases l where l.billed_ms > l.receipt_ms + l.base_ms
