@@ -1,0 +1,47 @@
+#include "broker/market/promise.h"
+
+static void promise_text(const struct promise *promise, struct buf *to)
+{
+    char hex[65];
+    hex_encode(promise->message_sha256.bytes, sizeof(promise->message_sha256.bytes), hex);
+    buf_add_format(to, "undercut/promise/v1|%s|%lld|%lld|%s", promise->market,
+                   (long long)promise->round, (long long)promise->place, hex);
+}
+
+struct ed25519_signature promise_sign(const struct promise *promise, const struct market_key *key)
+{
+    struct buf text = {.at = NULL};
+    promise_text(promise, &text);
+    struct ed25519_signature signature = ed25519_sign(&key->secret, text.at, text.len);
+    buf_finish(&text);
+    return signature;
+}
+
+bool promise_verify(const struct promise *promise, const struct ed25519_public *key,
+                    const struct ed25519_signature *signature)
+{
+    struct buf text = {.at = NULL};
+    promise_text(promise, &text);
+    bool is_good = ed25519_verify(key, signature, text.at, text.len);
+    buf_finish(&text);
+    return is_good;
+}
+
+void promise_put(struct json_out *out, const char *key_or_null, const struct promise *promise,
+                 const struct market_key *key)
+{
+    char hex[65], public_key[48], text[96];
+    struct ed25519_signature signature = promise_sign(promise, key);
+    hex_encode(promise->message_sha256.bytes, sizeof(promise->message_sha256.bytes), hex);
+    base64url_encode(key->public.bytes, sizeof(key->public.bytes), public_key);
+    base64url_encode(signature.bytes, sizeof(signature.bytes), text);
+
+    json_object_open(out, key_or_null);
+    json_put_c(out, "market", promise->market);
+    json_put_i64(out, "round", promise->round);
+    json_put_i64(out, "place", promise->place);
+    json_put_c(out, "message_sha256", hex);
+    json_put_c(out, "public_key", public_key);
+    json_put_c(out, "signature", text);
+    json_object_close(out);
+}
