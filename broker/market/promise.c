@@ -8,11 +8,12 @@ static void promise_text(const struct promise *promise, struct buf *to)
                    (long long)promise->round, (long long)promise->place, hex);
 }
 
-struct ed25519_signature promise_sign(const struct promise *promise, const struct market_key *key)
+struct ed25519_signature promise_sign(const struct promise *promise,
+                                      const struct ed25519_secret *key)
 {
     struct buf text = {.at = NULL};
     promise_text(promise, &text);
-    struct ed25519_signature signature = ed25519_sign(&key->secret, text.at, text.len);
+    struct ed25519_signature signature = ed25519_sign(key, text.at, text.len);
     buf_finish(&text);
     return signature;
 }
@@ -28,12 +29,12 @@ bool promise_verify(const struct promise *promise, const struct ed25519_public *
 }
 
 void promise_put(struct json_out *out, const char *key_or_null, const struct promise *promise,
-                 const struct market_key *key)
+                 const struct ed25519_secret *key)
 {
     char hex[65], public_key[48], text[96];
     struct ed25519_signature signature = promise_sign(promise, key);
     hex_encode(promise->message_sha256.bytes, sizeof(promise->message_sha256.bytes), hex);
-    base64url_encode(key->public.bytes, sizeof(key->public.bytes), public_key);
+    base64url_encode(key->bytes + 32, 32, public_key); /* libsodium keeps the public half there */
     base64url_encode(signature.bytes, sizeof(signature.bytes), text);
 
     json_object_open(out, key_or_null);

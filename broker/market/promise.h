@@ -17,11 +17,6 @@
 #include "broker/base/json.h"
 #include "broker/base/must.h"
 
-struct market_key { /* one per market; nodes and auditors know the public half */
-    struct ed25519_public public;
-    struct ed25519_secret secret;
-};
-
 struct promise {
     const char *market; /* borrowed */
     int64_t round;
@@ -29,12 +24,14 @@ struct promise {
     struct sha256 message_sha256;
 };
 
-struct ed25519_signature promise_sign(const struct promise *promise, const struct market_key *key);
+/* `key` is the market's; nodes and auditors know its public half. */
+struct ed25519_signature promise_sign(const struct promise *promise,
+                                      const struct ed25519_secret *key);
 MUST_USE bool promise_verify(const struct promise *promise, const struct ed25519_public *key,
                              const struct ed25519_signature *signature);
 /* Signs and writes {market, round, place, message_sha256, public_key, signature}; binary as base64url
  * without padding, the hash as hex. */
 void promise_put(struct json_out *out, const char *key_or_null, const struct promise *promise,
-                 const struct market_key *key);
+                 const struct ed25519_secret *key);
 
 #endif
