@@ -39,9 +39,8 @@ struct db_call {
     struct sql_result *result;           /* shared by the members of a batch; refcounted */
     int row_first, row_count;            /* this call's rows within it */
     /* private */
-    const struct sql_statement *statement;
-    struct sql_params params;
-    struct db_call *next;                /* in the lane's queue */
+    struct db_op *op;                    /* NULL when not under way */
+    bool is_registered;                  /* with its flow */
     struct db_call *next_of_flow;
 };
 
@@ -50,9 +49,18 @@ struct db *db_create(struct loop *loop, const char *conninfo, const char *applic
 void db_destroy(struct db *db);
 bool db_is_up(const struct db *db);
 
+struct sql_trouble;
+/* For the log: called for every failed statement, with the database's own words. */
+void db_on_trouble(struct db *db,
+                   void (*trouble)(void *data, const struct sql_statement *statement,
+                                   const struct sql_trouble *trouble),
+                   void *data);
+
 /* Generated x_submit() functions call these; `params` are moved. With a flow and no `done`, the call
  * is registered with the flow, which frees the result at its end. Without a flow the owner calls
- * db_call_finish(). A dying flow never leaves a dangling call: the lane detaches it. */
+ * db_call_finish(). A dying flow never leaves a dangling call: the lane detaches it. Completion never
+ * comes from inside these functions. A call starts zeroed (but for flow, done, data) and may be used
+ * again once it is answered; its former result is released then. */
 void db_read(struct db *db, struct db_call *call, const struct sql_statement *statement,
              struct sql_params *params);
 void db_write(struct db *db, struct db_call *call, const struct sql_statement *statement,

@@ -4,7 +4,8 @@
  * borrowed and may die first (client hang-up): then `req` is NULL and the flow still runs to its end,
  * so that an effect under way is completed, but nothing is sent. Steps are <= 20 lines and return:
  *   FLOW_NEXT   go on with the next row
- *   FLOW_WAIT   something was submitted; flow_resume() continues with the NEXT row
+ *   FLOW_WAIT   something was submitted; flow_resume() continues with the NEXT row. Of several
+ *               database calls submitted in one step, the last to complete resumes the flow.
  *   FLOW_END    the reply was sent (or taken over by a stream)
  * flow_fail() records an error and returns FLOW_END: the flow's `on_end` hook then sends the problem.
  * flow_goto() rewinds or skips to a named row.
@@ -60,6 +61,7 @@ struct flow {
     void (*on_end)(struct flow *flow); /* sends the problem if err; logs; before the pool dies */
     bool is_running, is_woken, is_waiting, is_ended; /* private */
     struct db_call *calls;         /* private: registered calls, released at the end */
+    int calls_pending_count;       /* private: of those, submitted and not yet answered */
     void *death_notice;            /* private */
     void *user;                    /* L4's per-request context (principal, parsed request) */
 };

@@ -12,15 +12,21 @@
 struct st_h2o_evloop_t; /* h2o_evloop_t */
 struct loop;
 
+struct timer_heap;
+
 struct loop *loop_create(void);
 void loop_destroy(struct loop *loop);
 struct st_h2o_evloop_t *loop_h2o(struct loop *loop);
+struct timer_heap *loop_timers(struct loop *loop); /* for timer.c */
 /* Runs until loop_stop(). Signals must be blocked in this thread. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop); /* any thread */
 
 /* Called after each turn, in the order of registration: the place where batches are flushed. */
 void loop_on_turn_end(struct loop *loop, void (*run)(void *data), void *data);
+void loop_off_turn_end(struct loop *loop, void *data); /* forgets the hooks of this `data` */
+/* What happens in a hook may need an earlier hook once more: this makes them all run again now. */
+void loop_touch(struct loop *loop);
 
 /* Any thread: runs `run(data)` on the loop's thread, soon, in posting order. */
 void loop_post(struct loop *loop, void (*run)(void *data), void *data);

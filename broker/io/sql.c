@@ -408,11 +408,11 @@ static bool sqlstate_is_any(const char *sqlstate, const char *const *prefixes)
 struct sql_trouble sql_trouble_of(const PGresult *pg)
 {
     /* connection, rolled back (deadlock), resources, lock or statement time-out, shutting down, no
-     * longer the primary */
-    static const char *const busy[] = {"08",  "40",    "53",    "55P03", "57014",
-                                       "57P", "25006", NULL};
-    /* another plan shape after a migration, an unknown prepared statement, no longer the primary */
-    static const char *const unfit[] = {"0A000", "26000", "57P", "25006", NULL};
+     * longer the primary, another plan shape after a migration */
+    static const char *const busy[] = {"08",    "40",  "53",    "55P03",
+                                       "57014", "57P", "25006", "0A000", NULL};
+    /* another plan shape after a migration, shutting down, no longer the primary */
+    static const char *const unfit[] = {"0A000", "57P", "25006", NULL};
     const char *sqlstate = PQresultErrorField(pg, PG_DIAG_SQLSTATE);
     const char *constraint = PQresultErrorField(pg, PG_DIAG_CONSTRAINT_NAME);
     const char *message = PQresultErrorField(pg, PG_DIAG_MESSAGE_PRIMARY);
@@ -432,7 +432,8 @@ static size_t prepared_slot(const struct sql_prepared *set, const struct sql_sta
 {
     size_t slot = ((uintptr_t)statement >> 4) % SQL_PREPARED_SLOTS;
     for (size_t tries = 0; tries < SQL_PREPARED_SLOTS; tries++) {
-        if (set->slots[slot] == NULL || set->slots[slot] == statement)
+        const struct sql_statement *held = set->slots[slot].statement;
+        if (held == NULL || held == statement)
             return slot;
         slot = (slot + 1) % SQL_PREPARED_SLOTS;
     }
@@ -441,10 +442,17 @@ static size_t prepared_slot(const struct sql_prepared *set, const struct sql_sta
 
 bool sql_prepared_has(const struct sql_prepared *set, const struct sql_statement *statement)
 {
-    return set->slots[prepared_slot(set, statement)] == statement;
+    return set->slots[prepared_slot(set, statement)].is_prepared;
 }
 
 void sql_prepared_add(struct sql_prepared *set, const struct sql_statement *statement)
 {
-    set->slots[prepared_slot(set, statement)] = statement;
+    size_t slot = prepared_slot(set, statement);
+    set->slots[slot].statement = statement;
+    set->slots[slot].is_prepared = true;
+}
+
+void sql_prepared_remove(struct sql_prepared *set, const struct sql_statement *statement)
+{
+    set->slots[prepared_slot(set, statement)].is_prepared = false;
 }

@@ -74,13 +74,17 @@ struct sql_trouble {
 };
 struct sql_trouble sql_trouble_of(const struct pg_result *pg);
 
-/* Which statements a connection has prepared, by pointer. */
+/* Which statements a connection has prepared, by pointer (open addressing). */
 #define SQL_PREPARED_SLOTS 1024
 struct sql_prepared {
-    const struct sql_statement *slots[SQL_PREPARED_SLOTS];
+    struct {
+        const struct sql_statement *statement;
+        bool is_prepared;
+    } slots[SQL_PREPARED_SLOTS];
 };
 bool sql_prepared_has(const struct sql_prepared *set, const struct sql_statement *statement);
 void sql_prepared_add(struct sql_prepared *set, const struct sql_statement *statement);
+void sql_prepared_remove(struct sql_prepared *set, const struct sql_statement *statement);
 
 struct session;
 /* `params` are consumed; `ret_result` may be NULL when nothing is wanted of it. */

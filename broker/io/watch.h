@@ -8,7 +8,8 @@
 struct loop;
 struct watch;
 
-/* `readable` is called while there is something to read; `writable` once per watch_want_write(). */
+/* `readable` is called while there is something to read; `writable` once per watch_want_write().
+ * NULL when descriptors have run out. */
 struct watch *watch_create(struct loop *loop, int fd, void (*readable)(void *data),
                            void (*writable)(void *data), void *data);
 void watch_want_write(struct watch *watch);
