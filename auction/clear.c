@@ -202,7 +202,7 @@ static struct str id_at(const struct lot_input *input, enum tie_kind kind, uint3
     return kind == TIE_BLOCK ? input->blocks[index].id : input->demands[index].id;
 }
 
-/* Puts a group of equal keys into the order of its tie hashes: first by 24 bits of the hash, then,
+/* Puts a group of equal keys into the order of its tie hashes: first by 16 bits of the hash, then,
  * where those are equal, by all of it. The score is lent out meanwhile. */
 static void equals_order(struct lot_clear *lot, const struct lot_input *input, enum tie_kind kind,
                          struct lot_key *group, uint32_t count)
@@ -213,7 +213,7 @@ static void equals_order(struct lot_clear *lot, const struct lot_input *input, e
     for (uint32_t i = 0; i < count; i++) {
         struct sha256 *hash = &lot->hashes[group[i].index];
         *hash = tie_hash(&run, id_at(input, kind, group[i].index));
-        group[i].key = hash->bytes[0] << 16 | hash->bytes[1] << 8 | hash->bytes[2];
+        group[i].key = hash->bytes[0] << 8 | hash->bytes[1];
     }
     keys_sort(lot, group, count);
 

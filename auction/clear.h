@@ -10,7 +10,10 @@
  * sold l blocks: theta_l = max over prefixes q with K_q >= l of min(r_q, s_(K_q - l + 1)), where s
  * ranges over everybody else's blocks. Its tenant pays theta_l - adder, its operator receives that.
  * So one ask per seller and lot is best told truthfully (Myerson 1981; Lehmann, O'Callaghan, Shoham
- * 2002 on greedy allocation with critical values).
+ * 2002 on greedy allocation with critical values). The theorem wants one adder for all blocks of a
+ * seller, or workloads of single blocks; with gangs and adders that differ from node to node, one
+ * lie in some thousands was found to pay. That nobody is paid less than asked or charged more than
+ * reserved holds in any case, and is asserted.
  *
  * Example: asks 200, 250, 310, 400; reserves 600, 500, 350, 280, one block each. Three trade; the
  * fourth seller would win at 400, the third workload pays at most 350, so all three are paid 350.

@@ -1,7 +1,8 @@
 /* json.h - strict JSON in (jansson underneath), and a small writer for JSON out.
  *
  * pure apart from malloc. Parsing refuses duplicate keys, depth over JSON_DEPTH_MAX, trailing
- * bytes, NUL in strings and integers outside int64. Slices point into the parsed value and live as long.
+ * bytes, NUL in strings and integers outside int64. Slices point into the parsed value and live as
+ * long.
  */
 #ifndef UNDERCUT_BASE_JSON_H
 #define UNDERCUT_BASE_JSON_H
