@@ -34,12 +34,12 @@
 #include "broker/base/hash.h"
 #include "broker/base/id.h"
 #include "broker/base/json.h"
+#include "broker/base/seal.h"
 #include "broker/io/flow.h"
 #include "gen/api/operations.h"
 
 struct auth;
 struct cache;
-struct config;
 struct db;
 struct hub;
 struct jwt_keys;
@@ -48,16 +48,30 @@ struct metrics;
 struct rate;
 struct stream;
 
+struct api_settings { /* the part of the daemon's configuration that handlers need */
+    const char *market;
+    int64_t fee_bp;
+    int64_t hold_s;
+    int64_t sync_hold_ms;
+    int64_t receipt_interval_ms;
+    int64_t log_bytes_max;
+    int64_t rate_per_minute;
+    int64_t rate_public_per_minute;
+    int64_t proxy_hops;
+};
+
 /* One per process; immutable after start, so that threads share it without locks. */
 struct api_world {
-    const struct config *config;
+    struct api_settings settings;
     struct hub *hub;
     const struct jwt_keys *jwt_keys;
     struct metrics *metrics;
     struct ed25519_public market_public; /* the market's key: promises, sync replies */
     struct ed25519_secret market_secret;
-    uint8_t secret_key[32];              /* seals secrets and stored replies (crypto_secretbox) */
-    bool is_draining;                    /* set once, at shutdown; readyz says so */
+    struct seal_key secret_key;          /* seals workloads' secrets; purpose "workload" */
+    struct seal_key reply_key;           /* seals stored replies; purpose "reply" */
+    struct rate *rate;
+    _Atomic bool is_draining;            /* set once, at shutdown; readyz says so */
 };
 
 /* One per API thread; everything in it belongs to that thread's loop. */
@@ -67,7 +81,6 @@ struct api_thread {
     struct hub *hub;
     struct cache *cache;       /* never NULL; may be down */
     struct auth *auth;
-    struct rate *rate;
     struct api_world *world;
     int index;                 /* which thread, for the metrics' shards */
 };
@@ -100,8 +113,9 @@ struct api_call {
     /* private to the router */
     struct buf reply;
     struct json_out out;
-    struct db_call *auth_call;
-    void *private_state;
+    struct api_end *ends;
+    bool is_sent;
+    int status;
 };
 
 struct api_call *api_call_of(struct flow *flow);
@@ -111,6 +125,13 @@ bool principal_has(const struct principal *principal, enum scope scope);
 struct str api_header(struct flow *flow, const char *name);
 /* True when Accept names this type (not through a wildcard). */
 bool api_accepts(struct flow *flow, const char *media_type);
+
+/* The operation's own struct: zeroed at the first call, the same one after that. */
+void *api_state(struct flow *flow, size_t size);
+/* For operations that wait: the deadline becomes `ms` from now. */
+void api_extend_deadline(struct flow *flow, int64_t ms);
+/* Runs when the flow ends, however it ends (reply, deadline, hang-up): leave hubs, stop timers. */
+void api_at_end(struct flow *flow, void (*run)(void *data), void *data);
 
 /* ---- answering. Each api_reply_* sends (nothing, when the client has gone) and returns FLOW_END. */
 

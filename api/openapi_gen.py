@@ -287,6 +287,10 @@ class Generator:
         row = {"op": f"OP_{upper(op_id)}", "operation_id": c_str(op_id), "method": f"METHOD_{upper(method)}",
                "path_template": c_str(path), "auth": auth, "deadline_ms": int(node["x-deadline-ms"]),
                "steps": f"{op_id}_steps"}
+        if node.get("security") == [{}, {"bearer": []}]:
+            row["reads_bearer"] = "true"
+        if method == "delete" or auth == "AUTH_NODE" or "service" in node["tags"]:
+            row["is_unlimited"] = "true"
         if auth == "AUTH_SCOPE":
             row["scope"] = f"SCOPE_{upper(scope)}"
         for name, made in (("path", path_made), ("query", query_made)):
@@ -347,6 +351,8 @@ struct op_info {
     const char *path_template;
     enum op_auth auth;
     enum scope scope;             /* with AUTH_SCOPE */
+    bool reads_bearer;            /* AUTH_PUBLIC: credentials are optional */
+    bool is_unlimited;            /* never rate-limited here */
     int64_t deadline_ms;
     enum op_idempotency idempotency;
     const struct schema *path, *query, *body; /* NULL: none */

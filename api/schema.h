@@ -13,12 +13,12 @@
 #ifndef UNDERCUT_API_SCHEMA_H
 #define UNDERCUT_API_SCHEMA_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "broker/base/err.h"
+#include "broker/base/json.h"
 #include "broker/base/str.h"
 
 struct schema_pair {
@@ -117,17 +117,14 @@ struct schema_binding {
 /* Checks `value` and fills `ret` (of schema->size, zeroed by the caller). True when nothing was wrong. */
 bool schema_bind(struct schema_binding *binding, const struct schema *schema, const json_t *value,
                  void *ret);
-/* One parameter given as text; `pointer` names it in errors ("?limit"). */
+/* One parameter given as text; `pointer` names it in errors ("?limit"). `ret` is the whole struct. */
 bool schema_bind_text(struct schema_binding *binding, const struct schema_field *field,
                       const char *pointer, struct str text, void *ret);
-/* A query string: "+" and %-escapes are decoded, unknown and repeated names refused. */
-bool schema_bind_query(struct schema_binding *binding, const struct schema *schema, struct str query,
-                       void *ret);
+/* Fills the defaults of fields that `is_given` (by index) does not name, and refuses required ones. */
+void schema_bind_absent(struct schema_binding *binding, const struct schema *schema,
+                        const bool *is_given, void *ret);
 /* Records an error at a pointer, for checks that span fields. Texts are copied. */
 void schema_refuse(struct schema_binding *binding, enum err_code err, const char *pointer,
                    const char *code, const char *detail);
-
-/* RFC 3339 with Z or an offset, to microseconds since 1970. */
-MUST_USE bool schema_parse_time(struct str text, int64_t *ret_at_us);
 
 #endif

@@ -1,0 +1,77 @@
+#include "api/query.h"
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+bool query_decode(struct schema_binding *b, enum query_part part, struct str text, struct str *ret)
+{
+    char *at = b->alloc(b->data, text.len + 1);
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.at[i];
+        if (c == '+' && part == QUERY_VALUE) {
+            c = ' ';
+        } else if (c == '%') {
+            int high = i + 2 < text.len ? hex_value(text.at[i + 1]) : -1;
+            int low = i + 2 < text.len ? hex_value(text.at[i + 2]) : -1;
+            if (high < 0 || low < 0 || high + low == 0)
+                return false;
+            c = (char)(high * 16 + low);
+            i += 2;
+        }
+        at[len++] = c;
+    }
+    *ret = (struct str){.at = at, .len = len};
+    return true;
+}
+
+/* Index of the field, or fields_count. */
+static size_t field_index(const struct schema *s, struct str name)
+{
+    size_t i = 0;
+    while (i < s->fields_count && !str_equal_c(name, s->fields[i].name))
+        i++;
+    return i;
+}
+
+static void bind_pair(struct schema_binding *b, const struct schema *s, struct str pair, bool *is_given,
+                      void *ret)
+{
+    struct str value = pair, name = str_cut(&value, '=');
+    char pointer[SCHEMA_POINTER_SIZE];
+    if (!query_decode(b, QUERY_VALUE, name, &name) || !query_decode(b, QUERY_VALUE, value, &value)) {
+        schema_refuse(b, ERR_INVALID_FIELD, "?", "format", "bad percent escape in the query");
+        return;
+    }
+    str_format(pointer, sizeof(pointer), "?%.*s", STR_ARG(name));
+    size_t index = field_index(s, name);
+    if (index == s->fields_count) {
+        schema_refuse(b, ERR_INVALID_FIELD, pointer, "unknown", "there is no such parameter");
+    } else if (is_given[index]) {
+        schema_refuse(b, ERR_INVALID_FIELD, pointer, "duplicate", "must not be there twice");
+    } else {
+        is_given[index] = true;
+        schema_bind_text(b, &s->fields[index], pointer, value, ret);
+    }
+}
+
+#define QUERY_FIELDS_MAX 32
+
+bool query_bind(struct schema_binding *b, const struct schema *s, struct str query, void *ret)
+{
+    bool is_given[QUERY_FIELDS_MAX] = {false};
+    must(s->fields_count <= QUERY_FIELDS_MAX);
+    for (struct str rest = query; rest.at != NULL;) {
+        struct str pair = str_cut(&rest, '&');
+        if (pair.len > 0)
+            bind_pair(b, s, pair, is_given, ret);
+    }
+    schema_bind_absent(b, s, is_given, ret);
+    return b->errors_total == 0;
+}
