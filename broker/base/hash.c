@@ -1,5 +1,6 @@
 /* SHA-256 is OpenSSL's, because it uses the processor's SHA instructions and is thrice as fast as
- * libsodium's on short inputs; its old one-struct interface is the one whose state can be copied. */
+ * libsodium's on short inputs; its old one-struct interface is the one whose state can be copied.
+ */
 #define OPENSSL_SUPPRESS_DEPRECATED
 
 #include "broker/base/hash.h"

@@ -66,7 +66,8 @@ static void an_offer_never_falls_or_exceeds_the_reserve(void **state)
             .run_ms = run_ms,
         };
         int64_t whole_us = has_deadline ? slack_us : PRICE_RISE_MS * 1000;
-        int64_t early_us = prop_range(&p, 0, whole_us), late_us = prop_range(&p, early_us, whole_us);
+        int64_t early_us = prop_range(&p, 0, whole_us);
+        int64_t late_us = prop_range(&p, early_us, whole_us);
         int64_t early = price_offered(&offer, POSTED_US + early_us);
         int64_t late = price_offered(&offer, POSTED_US + late_us);
         int64_t reserve = offer.reserve_uusd_per_hour, start = offer.benchmark_uusd_per_hour;
