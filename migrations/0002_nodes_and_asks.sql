@@ -66,7 +66,9 @@ create table nodes (
     trust text not null default 'unverified'
         check (trust in ('simulated', 'unverified', 'verified', 'attested')),
     is_opted_in bool not null default true,
+    floors jsonb not null default '{}',
     boot uuid,
+    past_boots uuid[] not null default '{}',
     seq int8 not null default 0,
     receipt_seq int8 not null default 0,
     inventory jsonb not null default '{}',
@@ -81,6 +83,9 @@ create table nodes (
 ) with (fillfactor = 50);
 create index nodes_account on nodes (account_id, node_id);
 comment on column nodes.unknown_at is 'When 10 s of silence began to count; meters of its leases pause from here.';
+comment on column nodes.past_boots is 'Starts of the agent that a later one superseded, newest last: their calls are refused.';
+comment on column nodes.floors is
+    'The owner''s floors as the agent carries them: class (or *) to uusd per device-hour. See floor_of().';
 comment on column nodes.receipt_seq is 'The highest receipt stored; rises for ever.';
 
 create table devices (
@@ -103,6 +108,45 @@ create index devices_lease on devices (lease_id) where lease_id is not null;
 comment on column devices.class is 'Null: the node does not offer what the class asks per device, or the model is unknown.';
 comment on column devices.lease_id is 'The one live lease that holds this device; set by the award, cleared by the close.';
 
+-- A node's own price for a class, null: it follows the account's ask. Where it differs from the standing
+-- ask, the node is not offered: supply asks for  coalesce(floor_of(n.floors, d.class), a.price) = a.price.
+create function floor_of(floors jsonb, class text) returns int8 language sql immutable as $$
+    select coalesce(floors ->> class, floors ->> '*')::int8
+$$;
+
+-- The devices of an inventory, each with the class it counts to. A device is of a class when vendor and
+-- model match, its memory is within 5 % of the class's, and the node still has the class's vCPU, memory and
+-- disk left after all dearer devices took theirs. A simulated device needs no machine behind it.
+create function inventory_devices(inventory jsonb)
+returns table (hardware_id text, device_index int4, class text, vendor text, model text, vram_mib int4,
+    driver text, compute text, is_simulated bool)
+language sql stable as $$
+    with device as (
+        select d.hardware_id, d.index, d.vendor, d.model, d.vram_mib, d.driver, d.compute,
+            d.is_simulated or coalesce((inventory ->> 'is_simulated')::bool, false) as is_simulated
+        from jsonb_to_recordset(inventory -> 'devices') as d (hardware_id text, index int4, vendor text,
+            model text, vram_mib int4, driver text, compute text, is_simulated bool)
+    ), matched as (
+        select d.*, c.class, c.catalogue_uusd_per_hour as worth,
+            case when d.is_simulated then 0 else c.vcpu_min end as vcpu,
+            case when d.is_simulated then 0 else c.memory_mib_min end as memory_mib,
+            case when d.is_simulated then 0 else c.disk_mib_min end as disk_mib
+        from device d left join device_classes c on c.vendor = d.vendor and d.model = any (c.models)
+            and d.vram_mib >= c.vram_mib - c.vram_mib / 20
+    ), needed as (
+        select m.*, sum(vcpu) over nth as vcpu_sum, sum(memory_mib) over nth as memory_mib_sum,
+            sum(disk_mib) over nth as disk_mib_sum
+        from matched m
+        window nth as (order by worth desc nulls last, index, hardware_id rows unbounded preceding)
+    )
+    select hardware_id, index, case when is_simulated or (
+            vcpu_sum <= (inventory ->> 'vcpu')::int8 and
+            memory_mib_sum <= (inventory ->> 'memory_mib')::int8 and
+            disk_mib_sum <= (inventory ->> 'disk_mib')::int8) then class end,
+        vendor, model, vram_mib, coalesce(driver, ''), coalesce(compute, ''), is_simulated
+    from needed
+$$;
+
 create table asks (
     account_id uuid not null references accounts,
     class text not null references device_classes,
@@ -119,6 +163,19 @@ create table asks (
     primary key (account_id, class, region)
 );
 comment on table asks is 'An account''s one standing sealed price per class and region.';
+
+-- What an account says with an ask; its SHA-256 is what the market promises for a round.
+create function ask_message(account_id uuid, class text, region text, price int8, spot int4, guaranteed int4)
+returns text language sql immutable as $$
+    select concat_ws('|', 'undercut/ask/v1', account_id, class, region, price, spot, guaranteed)
+$$;
+create function withdraw_message(account_id uuid, class text, region text)
+returns text language sql immutable as $$
+    select concat_ws('|', 'undercut/withdraw/v1', account_id, class, region)
+$$;
+create function text_sha256(message text) returns bytea language sql immutable as $$
+    select sha256(convert_to(message, 'UTF8'))
+$$;
 
 create table receipts (
     node_id uuid not null references nodes,
