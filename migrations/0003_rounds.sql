@@ -35,7 +35,7 @@ create table seed_chains (
 comment on column seed_chains.anchor is 'h_0, public before the first value is used; h_i = SHA-256(h_{i+1}).';
 
 create table arrivals (
-    market text not null references markets,
+    market text not null,
     round int8 not null,
     place int8 generated always as identity,
     kind text not null check (kind in ('workload', 'ask', 'cancel', 'withdraw')),
@@ -66,6 +66,7 @@ create table rounds (
     constraint rounds_committed_has_record check
         (state <> 'committed' or (record is not null and record_sha256 is not null and seed is not null))
 );
+create index rounds_frozen on rounds (market, round) where state = 'frozen';
 
 create table lot_rounds (
     market text not null,

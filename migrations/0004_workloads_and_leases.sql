@@ -5,9 +5,9 @@
 
 create table workloads (
     workload_id uuid primary key,
-    account_id uuid not null references accounts,
-    name text not null check (name ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
-    market text not null references markets,
+    account_id uuid not null,
+    name text not null check (length(name) between 1 and 63),
+    market text not null,
     manifest text not null,
     secrets_sealed bytea,
     image text not null,
@@ -49,6 +49,7 @@ create table workloads (
     arrived_round int8 not null,
     message_sha256 bytea not null check (length(message_sha256) = 32),
     place int8,
+    hold_uusd int8 check (hold_uusd > 0),
     idem_key text,
     idem_body_sha256 bytea,
     created_at timestamptz not null default now(),
@@ -61,13 +62,16 @@ create index workloads_name_past on workloads (account_id, name, workload_id des
 create index workloads_stopping on workloads (workload_id) where desired = 'stop' and ended_at is null;
 create unique index workloads_idem on workloads (account_id, idem_key) where idem_key is not null;
 create index workloads_account on workloads (account_id, workload_id desc);
+comment on table workloads is
+    'No foreign keys, nor in replicas: the statement that inserts has just locked the wallet and the market.';
 comment on column workloads.manifest is 'As the tenant sent it, in JSON, without secrets and registry_auth.';
 comment on column workloads.reserve_uusd_per_hour is 'The most the tenant pays per replica-hour, fees included.';
+comment on column workloads.hold_uusd is 'What the latest posting asked for in escrow, all replicas together.';
 comment on column workloads.has_been_awarded is 'After the first award, replicas that lost their node re-enter with kmin = 1.';
 
 create table replicas (
     replica_id uuid primary key,
-    workload_id uuid not null references workloads,
+    workload_id uuid not null,
     account_id uuid not null,
     replica_index int4 not null check (replica_index >= 0),
     state text not null default 'auctioning'

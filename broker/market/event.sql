@@ -1,0 +1,33 @@
+-- Events of an account, in an order in which nothing can appear behind what was read: (xact, event_id),
+-- below the oldest running transaction. Transaction numbers travel as int8.
+
+-- name: event_horizon
+-- doc: Where "from now on" starts: whatever is committed later has at least this transaction number.
+-- out: horizon_xact int8
+select pg_snapshot_xmin(pg_current_snapshot())::text::int8 as horizon_xact;
+
+-- name: event_read
+-- doc: Events behind (after_xact, after_event_id), oldest first; always at least one row, of a null event
+--      when there is none. Below horizon_xact all is settled; is_held_back: something of the account waits
+--      behind a transaction that still runs.
+-- scope: account
+-- in: account_id uuid, after_xact int8, after_event_id int8, only_workload_id uuid?, limit_count int4
+-- out: horizon_xact int8, is_held_back bool, xact int8?, event_id int8?, kind text?, workload_id uuid?,
+--      lease_id uuid?, node_id uuid?, data jsonb?, at timestamptz?
+with edge as materialized (
+    select pg_snapshot_xmin(pg_current_snapshot()) as xmin
+)
+select edge.xmin::text::int8 as horizon_xact,
+    exists (select from events e where e.account_id = $1 and e.xact >= edge.xmin) as is_held_back,
+    e.xact::text::int8 as xact, e.event_id, e.kind, e.workload_id, e.lease_id, e.node_id, e.data, e.at
+from edge
+left join lateral (
+    select v.xact, v.event_id, v.kind, v.workload_id, v.lease_id, v.node_id, v.data, v.at
+    from events v
+    where v.account_id = $1
+        and (v.xact, v.event_id) > ($2::text::xid8, $3)
+        and v.xact < edge.xmin
+        and ($4 is null or v.workload_id = $4)
+    order by v.xact, v.event_id
+    limit $5) e on true
+order by e.xact, e.event_id;
