@@ -23,9 +23,9 @@ order by m.ord;
 -- name: probe_get
 -- doc: One row of every type.
 -- in: id uuid
--- out: id uuid, amount int8, note text?, is_big bool, made_at timestamptz?, half int4,
+-- out: id uuid, amount int8, note text?, is_big bool, made_at timestamptz?, rest int4,
 --      raw bytea, doc jsonb
-select id, amount, note, is_big, made_at, (amount / 2)::int4 as half,
+select id, amount, note, is_big, made_at, (amount % 1000)::int4 as rest,
     decode('00ff10', 'hex') as raw, jsonb_build_object('a', amount) as doc
 from probe
 where id = $1;
