@@ -180,6 +180,17 @@ static size_t utf8_len(struct str rest)
     return is_overlong || is_outside ? 0 : len;
 }
 
+bool json_is_utf8(struct str text)
+{
+    while (text.len > 0) {
+        size_t len = utf8_len(text);
+        if (len == 0)
+            return false;
+        text = (struct str){.at = text.at + len, .len = text.len - len};
+    }
+    return true;
+}
+
 void json_put_str(struct json_out *out, const char *key_or_null, struct str value)
 {
     item_start(out, key_or_null);

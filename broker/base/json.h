@@ -26,6 +26,9 @@ struct str json_str(const json_t *object, const char *key);
 int64_t json_i64(const json_t *object, const char *key, int64_t otherwise);
 bool json_bool(const json_t *object, const char *key, bool otherwise);
 
+/* Well-formed UTF-8 (RFC 3629) throughout; other bytes are written as U+FFFD. */
+bool json_is_utf8(struct str text);
+
 /* Writer: appends to a buf; keeps the commas. Misuse (a value where a key belongs) is a bug. */
 struct json_out {
     struct buf *to;

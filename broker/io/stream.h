@@ -21,6 +21,9 @@ struct st_h2o_req_t;
 struct stream *stream_start(struct st_h2o_req_t *req, void (*gone)(void *data), void *data);
 /* Copies. False: the reader was too slow and has been cut (gone was called). */
 bool stream_send(struct stream *stream, struct str bytes);
+/* For an answer longer than the queue: `drained(data)`, with the data of stream_start(), whenever all
+ * that was sent has been taken by the socket; the next piece is sent from there. */
+void stream_on_drained(struct stream *stream, void (*drained)(void *data));
 void stream_end(struct stream *stream); /* after the queue drained */
 
 /* Calls `gone` once if the client of a request that is still being prepared hangs up (long polls);
