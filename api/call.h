@@ -31,6 +31,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "api/rate.h"
 #include "broker/base/hash.h"
 #include "broker/base/id.h"
 #include "broker/base/json.h"
@@ -45,7 +46,6 @@ struct hub;
 struct jwt_keys;
 struct loop;
 struct metrics;
-struct rate;
 struct stream;
 
 struct api_settings { /* the part of the daemon's configuration that handlers need */
@@ -103,7 +103,7 @@ struct api_call {
     const void *path;             /* struct <operationId>_path, NULL without parameters */
     const void *query;            /* struct <operationId>_query, likewise */
     const void *body;             /* struct <schema of the body>; NULL when there is none */
-    const json_t *json;           /* the body as parsed (from JSON or YAML) */
+    json_t *json;                 /* the body as parsed (from JSON or YAML) */
     struct str raw_body;          /* the bytes as sent */
     struct sha256 body_sha256;
     struct str idempotency_key;   /* unquoted; STR_NONE when not given */
@@ -113,6 +113,18 @@ struct api_call {
     /* private to the router */
     struct buf reply;
     struct json_out out;
+    struct str address;           /* rate bucket of the client's address */
+    struct str path_params[4];    /* still escaped */
+    struct rate_state rate;
+    struct db_call *auth_call;
+    struct sha256 auth_sha256;
+    struct db_call *replay_call;
+    enum err_code refusal;        /* found bad before it became a flow */
+    const char *refusal_detail;
+    const char *allow;            /* no such method: what the path knows */
+    bool is_options;
+    bool has_etag;
+    bool has_lost_race;
     struct api_end *ends;
     bool is_sent;
     int status;
@@ -132,6 +144,9 @@ void *api_state(struct flow *flow, size_t size);
 void api_extend_deadline(struct flow *flow, int64_t ms);
 /* Runs when the flow ends, however it ends (reply, deadline, hang-up): leave hubs, stop timers. */
 void api_at_end(struct flow *flow, void (*run)(void *data), void *data);
+
+/* The router's: runs and forgets them. */
+void api_run_ends(struct api_call *call);
 
 /* ---- answering. Each api_reply_* sends (nothing, when the client has gone) and returns FLOW_END. */
 
