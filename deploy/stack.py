@@ -124,6 +124,7 @@ class Postgres:
         self.bin = self._bin()
         self.user = "postgres" if os.getuid() == 0 else None
         self.log = os.path.join(folder, "postgres.log")
+        self.options = []  # more words for the server, e.g. ["-c", "name=value"]
         self.process = None
 
     @staticmethod
@@ -157,7 +158,7 @@ class Postgres:
         durable = [] if self.is_durable else ["-c", "fsync=off", "-c", "full_page_writes=off"]
         argv = [f"{self.bin}/postgres", "-D", self.data, "-k", self.sockets,
                 "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=128MB",
-                "-c", "log_min_messages=warning", "-c", "max_wal_size=1GB", *durable]
+                "-c", "log_min_messages=warning", "-c", "max_wal_size=1GB", *durable, *self.options]
         self.process = Process("postgres", argv, self.log, user=self.user, cwd="/").start()
 
     def kill(self):

@@ -1,0 +1,68 @@
+"""The API against its limits: bare libh2o, and pgbench on the same PostgreSQL.
+
+GET of a workload by id (one pipelined read) and durable POST of a workload (group commit), 64 clients
+each, synchronous_commit on, one disk. The market role is off: it is a process of its own in such a
+deployment, and a queue of workloads that nobody clears would be measured instead.
+"""
+
+import os
+
+from measure import PAIRS, progress, pgbench, ratio, report, wrk
+from rig import Rig, hello
+
+CLIENTS = 64
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+TABLES = """
+create table if not exists bench_item (item_id int4 primary key, name text, state text, reserve int8,
+    version int4, created_at timestamptz default now());
+insert into bench_item select i, 'item-' || i, 'running', i, 1 from generate_series(1, 100000) i;
+create table if not exists bench_insert (id bigserial primary key, account int8, body text,
+    created_at timestamptz not null default now());
+analyze bench_item;
+"""
+SELECT = "\\set id random(1, 100000)\nselect item_id, name, state, reserve, version, created_at " \
+    "from bench_item where item_id = :id;\n"
+INSERT = "\\set a random(1, 1000000)\ninsert into bench_insert (account, body) values (:a, " \
+    "'a workload of a size like those that the other side posts, give or take') returning id;\n"
+
+
+def workload(client):
+    return client.post("/v1/workloads", {
+        "image": "localhost/none:1", "reserve_uusd_per_hour": 6, "max_duration_s": 600,
+        "resources": {"device": {"count": 1, "models": ["rtx-4090"]}}})["workload_id"]
+
+
+def run():
+    threads = os.cpu_count() or 1
+    with Rig("http", roles="api", threads=threads) as rig:
+        rig.postgres.sql(TABLES)
+        select, insert = rig.sql_script("select", SELECT), rig.sql_script("insert", INSERT)
+        _, client = rig.account("bench", credit_usd=1000000)
+        ids = f"{rig.folder}/ids"
+        with open(ids, "w", encoding="ascii") as f:
+            f.write("\n".join(workload(client) for _ in range(1000)))
+        hello_process, hello_url = hello(threads)
+        try:
+            sides = measure(rig, client, hello_url, ids, select, insert)
+        finally:
+            hello_process.kill()
+            hello_process.wait()
+    report("setup", clients=CLIENTS, threads=threads, roles="api", synchronous_commit="on", disks=1)
+    return all([
+        ratio("http_get_vs_hello", 0.50, sides["get"], sides["hello"], "get_rps", "hello_rps"),
+        ratio("http_get_vs_pgbench_select", 0.90, sides["get"], sides["select"], "get_rps", "pgbench_tps"),
+        ratio("http_post_vs_pgbench_insert", 1.0, sides["post"], sides["insert"], "post_rps",
+              "pgbench_tps")]) or bool(all(sides.values()))
+
+
+def measure(rig, client, hello_url, ids, select, insert):
+    sides = {name: [] for name in ("hello", "get", "select", "post", "insert")}
+    for pair in range(PAIRS):
+        progress(f"http: pair {pair + 1} of {PAIRS}")
+        sides["hello"].append(wrk(hello_url, CLIENTS))
+        sides["get"].append(wrk(rig.broker.url, CLIENTS, key=client.key, script=f"{HERE}/get.lua", argv=[ids]))
+        sides["select"].append(pgbench(rig.postgres, select, CLIENTS))
+        sides["post"].append(wrk(rig.broker.url, CLIENTS, key=client.key, script=f"{HERE}/post.lua"))
+        sides["insert"].append(pgbench(rig.postgres, insert, CLIENTS))
+    return sides
