@@ -1,5 +1,7 @@
 #include "broker/market/account.h"
 
+#include <string.h>
+
 #define SECRET_BYTES 32
 
 struct credential credential_make(const char *prefix)
@@ -22,6 +24,14 @@ struct sha256 credential_sha256(struct str text)
 struct str sha256_slice(const struct sha256 *hash)
 {
     return (struct str){.at = (const char *)hash->bytes, .len = sizeof(hash->bytes)};
+}
+
+bool sha256_of_slice(struct str bytes, struct sha256 *ret)
+{
+    if (bytes.len != sizeof(ret->bytes))
+        return false;
+    memcpy(ret->bytes, bytes.at, sizeof(ret->bytes));
+    return true;
 }
 
 struct account_id platform_account_id(void)

@@ -25,6 +25,8 @@ struct sha256 credential_sha256(struct str text);
 
 /* The bytes of a hash as a parameter; they live as long as the hash. */
 struct str sha256_slice(const struct sha256 *hash);
+/* And back, from a column; false unless it is 32 bytes. */
+MUST_USE bool sha256_of_slice(struct str bytes, struct sha256 *ret);
 
 /* Owns the ledger's platform side and the admin keys; it is not a tenant. */
 struct account_id platform_account_id(void);

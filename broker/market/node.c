@@ -64,6 +64,16 @@ bool node_receipt_verify(struct str body, struct str key, struct str signature_t
     return is_good;
 }
 
+struct lease_facts node_lease_facts(const struct node_lease_list_out *row)
+{
+    return (struct lease_facts){
+        .restart = restart_policy_of(row->restart),
+        .stops_on_interruption = str_equal_c(row->on_interruption, "stop"),
+        .has_run = row->has_run,
+        .attempt = row->attempt,
+    };
+}
+
 const char *node_topic(struct uuid node_id, char *buf, size_t size)
 {
     char text[ID_TEXT_SIZE];

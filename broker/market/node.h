@@ -14,6 +14,7 @@
 #include "broker/base/hash.h"
 #include "broker/base/id.h"
 #include "broker/base/must.h"
+#include "broker/market/lease.h"
 #include "gen/broker/market/node.sql.h"
 
 #define NODE_SIGNATURE_SIZE 88 /* base64url of 64 bytes, and NUL */
@@ -34,6 +35,9 @@ const char *node_reply_sign(const struct node_call *call, int status, struct str
 /* ret_signature: the 64 bytes behind the text, for node_receipt_store. */
 MUST_USE bool node_receipt_verify(struct str body, struct str key, struct str signature_text,
                                   struct ed25519_signature *ret_signature);
+
+/* What closing a lease of node_lease_list follows from. */
+struct lease_facts node_lease_facts(const struct node_lease_list_out *row);
 
 /* The topic that a node's held sync waits on. */
 const char *node_topic(struct uuid node_id, char *buf, size_t size);
