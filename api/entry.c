@@ -276,7 +276,7 @@ static enum flow_next read_request(struct flow *flow)
 
 static enum flow_next enter(struct flow *flow)
 {
-    flow->steps = api_call_of(flow)->op->steps;
+    flow->steps = operation_steps[api_call_of(flow)->op->op];
     return flow_goto(flow, flow->steps[0].name);
 }
 

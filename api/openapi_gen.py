@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""openapi_gen.py openapi.yaml err.def outdir: makes operations.{h,c} and openapi_json.c.
+"""openapi_gen.py openapi.yaml err.def outdir: makes operations.{h,c}, operation_steps.c and openapi_json.c.
 
 The dialect is stated at the top of openapi.yaml; whatever it does not allow stops the build here, so that
 no limit is forgotten. The shape of the generated structs is described in api/schema.h.
@@ -285,8 +285,7 @@ class Generator:
         scopes = self.doc["components"]["schemas"]["Scope"]["enum"]
         need(auth != "AUTH_SCOPE" or scope in scopes, f"{op_id}: no scope {scope}")
         row = {"op": f"OP_{upper(op_id)}", "operation_id": c_str(op_id), "method": f"METHOD_{upper(method)}",
-               "path_template": c_str(path), "auth": auth, "deadline_ms": int(node["x-deadline-ms"]),
-               "steps": f"{op_id}_steps"}
+               "path_template": c_str(path), "auth": auth, "deadline_ms": int(node["x-deadline-ms"])}
         if node.get("security") == [{}, {"bearer": []}]:
             row["reads_bearer"] = "true"
         if method == "delete" or auth == "AUTH_NODE" or "service" in node["tags"]:
@@ -359,7 +358,6 @@ struct op_info {
     bool is_body_required;
     bool accepts_yaml;
     const char *example;          /* of the body, JSON */
-    const struct flow_step *steps;
 };
 
 struct route_node {
@@ -369,6 +367,7 @@ struct route_node {
 };
 
 extern const struct op_info operations[OP_COUNT]; /* by enum op; row 0 is empty */
+extern const struct flow_step *const operation_steps[OP_COUNT]; /* a missing handler does not link */
 extern const struct route_node route_nodes[];
 extern const char openapi_json[];
 extern const size_t openapi_json_len;
@@ -403,12 +402,16 @@ def main(source, err_def, outdir):
     write_all(outdir, g, rows, published)
 
 
+def name(row):
+    return json.loads(row["operation_id"])
+
+
 def write_all(outdir, g, rows, doc):
     ops = ["OP_NONE"] + [row["op"] for row in rows] + ["OP_COUNT"]
     h = [HEAD + "#ifndef UNDERCUT_GEN_OPERATIONS_H\n#define UNDERCUT_GEN_OPERATIONS_H\n",
          '#include "api/schema.h"\n#include "broker/base/id.h"\n#include "broker/io/flow.h"\n',
          "enum op {\n" + "".join(f"    {op},\n" for op in ops) + "};\n"]
-    h += g.h + [OPERATIONS_H] + [f"extern const struct flow_step {row['steps']}[];" for row in rows] + ["\n#endif\n"]
+    h += g.h + [OPERATIONS_H] + [f"extern const struct flow_step {name(row)}_steps[];" for row in rows] + ["\n#endif\n"]
     write(outdir, "operations.h", "\n".join(h))
     flat = route_nodes(rows)
     trie = "".join("    {%s, %d, %d, {%s}},\n" % (
@@ -420,6 +423,9 @@ def write_all(outdir, g, rows, doc):
     c += [f"const struct op_info operations[OP_COUNT] = {{\n{table}}};\n",
           f"const struct route_node route_nodes[] = {{\n{trie}}};\n"]
     write(outdir, "operations.c", "\n".join(c))
+    steps = "".join(f"    [{row['op']}] = {name(row)}_steps,\n" for row in rows)
+    write(outdir, "operation_steps.c", HEAD + '\n#include "gen/api/operations.h"\n\n'
+          f"const struct flow_step *const operation_steps[OP_COUNT] = {{\n{steps}}};\n")
     compact = json.dumps(doc, separators=(",", ":"), ensure_ascii=True)
     pieces = [compact[i:i + 120] for i in range(0, len(compact), 120)]
     write(outdir, "openapi_json.c", HEAD + '\n#include "gen/api/operations.h"\n\nconst char openapi_json[] =\n' +
