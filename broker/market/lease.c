@@ -9,7 +9,8 @@
 
 static const struct fsm_row lease_rows[] = {
     {LEASE_AWARDED, LEASE_ACK, LEASE_STARTING, "the agent acknowledged the award"},
-    {LEASE_AWARDED, LEASE_READY, LEASE_RUNNING, "it was ready before its acknowledgement came through"},
+    {LEASE_AWARDED, LEASE_READY, LEASE_RUNNING,
+     "it was ready before its acknowledgement came through"},
     {LEASE_STARTING, LEASE_READY, LEASE_RUNNING, "the container is ready; the meter starts"},
     {LEASE_AWARDED, LEASE_CUT, LEASE_CLOSING, "owner or money ended it before it ran"},
     {LEASE_STARTING, LEASE_CUT, LEASE_CLOSING, "owner or money ended it before it ran"},
@@ -33,7 +34,10 @@ const char *lease_state_name(int state)
 static const char *lease_event_name(int event)
 {
     static const char *const names[LEASE_EVENT_COUNT] = {
-        [LEASE_ACK] = "ack", [LEASE_READY] = "ready", [LEASE_CUT] = "cut", [LEASE_CLOSE] = "close",
+        [LEASE_ACK] = "ack",
+        [LEASE_READY] = "ready",
+        [LEASE_CUT] = "cut",
+        [LEASE_CLOSE] = "close",
     };
     must(event > 0 && event < LEASE_EVENT_COUNT);
     return names[event];

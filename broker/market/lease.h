@@ -4,10 +4,10 @@
  *   lease_ack            the agent shows it as starting (its acknowledgement)
  *   lease_mark_running   the container is ready: the meter starts
  *   lease_cut            the meter stops, the node is told to stop; why is decided here
- *   lease_close          what is owed is posted, devices are free, the replica ends or is auctioned again
- * beside lease_stage and lease_receipt, which change no state, and replica_end for replicas without a
- * lease. Every one is total and idempotent: a member that finds its lease elsewhere (state, epoch, node)
- * has no row in the answer. A row names whom to wake: lease_wake() does.
+ *   lease_close          what is owed is posted, devices are free, the replica ends or is auctioned
+ * again beside lease_stage and lease_receipt, which change no state, and replica_end for replicas
+ * without a lease. Every one is total and idempotent: a member that finds its lease elsewhere
+ * (state, epoch, node) has no row in the answer. A row names whom to wake: lease_wake() does.
  *
  * Locks, everywhere: nodes, workloads, leases, replicas, devices, ledger accounts; each kind by id.
  * The statements run in either lane: x_submit() on a loop thread, x_run() on a blocking one.
@@ -34,7 +34,7 @@ enum lease_event { LEASE_ACK = 1, LEASE_READY, LEASE_CUT, LEASE_CLOSE, LEASE_EVE
 extern const struct fsm lease_machine;
 const char *lease_state_name(int state);
 
-#define LEASE_ATTEMPTS_MAX 10      /* of a replica whose own command keeps failing */
+#define LEASE_ATTEMPTS_MAX   10 /* of a replica whose own command keeps failing */
 #define LEASE_BACKOFF_MAX_MS 60000
 
 /* What the close of a lease needs to know of its workload and replica. */
@@ -57,7 +57,8 @@ struct lease_plan {
  *  - an operator's or the platform's fault retries at once, as often as it takes, with that node
  *    excluded (not after not_acknowledged: a suspect node rests for 30 s instead), unless the
  *    workload stops on interruption and had run;
- *  - what restart decides backs off 1, 2, 4 ... 60 s; a failure ends it after LEASE_ATTEMPTS_MAX. */
+ *  - what restart decides backs off 1, 2, 4 ... 60 s; a failure ends it after LEASE_ATTEMPTS_MAX.
+ */
 struct lease_plan lease_close_plan(enum close_reason reason, const struct lease_facts *facts);
 /* "never", "on_failure", "always" as stored; anything else is a bug. */
 enum restart_policy restart_policy_of(struct str name);

@@ -1,7 +1,7 @@
-/* market_fixture.h - a small market in a database: accounts with money, nodes with devices, workloads.
+/* market_fixture.h - a small market in a database: accounts with money, nodes, workloads, leases.
  *
- * Tests only. The functions live in the schema `fx` of the test's database. Everything is booked as the
- * product does it, so that invariant_violations() is empty from the start.
+ * Tests only. The functions live in the schema `fx` of the test's database. Everything is booked as
+ * the product does it, so that invariant_violations() is empty from the start.
  */
 #ifndef UNDERCUT_TESTS_SQL_MARKET_FIXTURE_H
 #define UNDERCUT_TESTS_SQL_MARKET_FIXTURE_H
@@ -31,7 +31,8 @@ static const char fixture_sql[] =
     "create function fx.workload(who int) returns uuid language sql immutable as"
     " $$ select ('00000000-0000-7000-a000-' || lpad(who::text, 12, '0'))::uuid $$;"
     "create function fx.replica(w int, i int) returns uuid language sql immutable as"
-    " $$ select ('00000000-0000-7000-b' || lpad(i::text, 3, '0') || '-' || lpad(w::text, 12, '0'))::uuid $$;"
+    " $$ select ('00000000-0000-7000-b' || lpad(i::text, 3, '0') || '-' || lpad(w::text, 12,"
+    " '0'))::uuid $$;"
     /* An account with money from nowhere, i.e. from promo. */
     "create function fx.make_account(who int, money int8) returns void language plpgsql as $$"
     " declare j int8; begin"
@@ -49,7 +50,8 @@ static const char fixture_sql[] =
     "    fx.account(owner), 'node-' || who, place, sha256(('node' || who)::bytea));"
     "  insert into devices (device_id, node_id, hardware_id, device_index, class, vendor, model,"
     "    vram_mib, is_simulated)"
-    "   select ('00000000-0000-7000-c' || lpad(i::text, 3, '0') || '-' || lpad(who::text, 12, '0'))::uuid,"
+    "   select ('00000000-0000-7000-c' || lpad(i::text, 3, '0') || '-' || lpad(who::text, 12,"
+    " '0'))::uuid,"
     "    fx.node(who), 'hw-' || i, i, c, d.vendor, d.models[1], d.vram_mib, false"
     "   from generate_series(0, n - 1) i, device_classes d where d.class = c;"
     "  insert into asks (account_id, class, region, price_uusd_per_device_hour, arrived_round,"
@@ -60,12 +62,14 @@ static const char fixture_sql[] =
     "   select 'main', round, 'ask', fx.account(owner), sha256(('ask' || who)::bytea)"
     "   from markets where market = 'main'; end $$;"
     /* A workload with its hold, as POST does it; `more` overrides columns of workloads, as JSON. */
-    "create function fx.make_workload(who int, owner int, n int, reserve int8, more jsonb default '{}')"
+    "create function fx.make_workload(who int, owner int, n int, reserve int8, more jsonb"
+    " default '{}')"
     " returns void language plpgsql as $$"
     " declare j int8; w workloads; hold int8; begin"
     "  select * into w from jsonb_populate_record(null::workloads, jsonb_build_object("
     "   'workload_id', fx.workload(who), 'account_id', fx.account(owner), 'name', 'w' || who,"
-    "   'market', 'main', 'manifest', '{}', 'image', 'busybox', 'block_size', 1, 'devices_count', 1,"
+    "   'market', 'main', 'manifest', '{}', 'image', 'busybox', 'block_size', 1,"
+    " 'devices_count', 1,"
     "   'classes', '{cpu-1c2g}'::text[], 'regions', '{eu-west}'::text[], 'tier', 'flexible',"
     "   'trust_min', 'unverified', 'award', 'auction', 'price_policy', 'limit',"
     "   'reserve_uusd_per_hour', reserve, 'fee_bp', 1000, 'vcpu_milli', 1000, 'memory_mib', 2048,"
@@ -89,17 +93,20 @@ static const char fixture_sql[] =
     "  insert into arrivals (market, round, kind, account_id, message_sha256)"
     "   select 'main', w.arrived_round, 'workload', fx.account(owner), w.message_sha256; end $$;"
     /* An award without a round: replica `i` of workload `w` on the first free device of a node. */
-    "create function fx.award(w int, i int, who int, price int8) returns uuid language plpgsql as $$"
+    "create function fx.award(w int, i int, who int, price int8) returns uuid language plpgsql"
+    " as $$"
     " declare d uuid; l uuid := gen_random_uuid(); r replicas; v workloads; n nodes; begin"
     "  select * into v from workloads where workload_id = fx.workload(w) for update;"
     "  select device_id into d from devices where node_id = fx.node(who) and lease_id is null"
     "   order by device_index limit 1 for update;"
     "  if d is null then return null; end if;"
-    "  update replicas set state = 'starting', epoch = epoch + 1 where replica_id = fx.replica(w, i)"
+    "  update replicas set state = 'starting', epoch = epoch + 1 where replica_id ="
+    " fx.replica(w, i)"
     "   and state = 'auctioning' returning * into r;"
     "  if r.replica_id is null then return null; end if;"
     "  select * into n from nodes where node_id = fx.node(who);"
-    "  insert into leases (lease_id, replica_id, workload_id, account_id, operator_account_id, node_id,"
+    "  insert into leases (lease_id, replica_id, workload_id, account_id, operator_account_id,"
+    " node_id,"
     "    market, round, region, class, block_size, tier, trust, replica_index, epoch,"
     "    price_uusd_per_hour, fee_bp, theta_uusd_per_hour, adder_uusd_per_hour, max_duration_s,"
     "    device_ids, is_simulated, billable_ms_max)"
@@ -139,7 +146,8 @@ static inline void world_close(struct market_world *world)
     session_close(world->session);
 }
 
-static inline void world_do(const struct market_world *world, const char *format, ...) PRINTF_LIKE(2, 3);
+static inline void world_do(const struct market_world *world, const char *format, ...)
+    PRINTF_LIKE(2, 3);
 static inline void world_do(const struct market_world *world, const char *format, ...)
 {
     char sql[2048];
@@ -176,8 +184,9 @@ static inline struct uuid world_uuid(const char *text)
 
 static inline void world_is_sound(const struct market_world *world)
 {
-    assert_string_equal(world_ask(world, "select coalesce(string_agg(rule || ': ' || subject || ' ' || "
-                                         "detail, '; '), 'sound') from invariant_violations()"),
+    assert_string_equal(world_ask(world,
+                                  "select coalesce(string_agg(rule || ': ' || subject || ' ' || "
+                                  "detail, '; '), 'sound') from invariant_violations()"),
                         "sound");
 }
 

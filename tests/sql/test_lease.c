@@ -1,4 +1,5 @@
-/* The statements of lease.sql on a real database: the state machine, the arithmetic, every way to close. */
+/* The statements of lease.sql on a real database: the state machine, the arithmetic, every way to
+ * close. */
 #include "broker/market/lease.h"
 
 #include "billing/meter.h"
@@ -9,8 +10,8 @@ static struct market_world world;
 
 static struct uuid award(int workload, int replica, int node, int64_t price)
 {
-    return world_uuid(world_ask(&world, "select fx.award(%d, %d, %d, %lld)", workload, replica, node,
-                                (long long)price));
+    return world_uuid(world_ask(&world, "select fx.award(%d, %d, %d, %lld)", workload, replica,
+                                node, (long long)price));
 }
 
 static int run_of(enum err_code err, struct sql_result *result)
@@ -51,9 +52,11 @@ static int cut(struct uuid lease, enum close_reason reason)
 {
     struct lease_facts facts = {.restart = RESTART_ON_FAILURE, .attempt = 1};
     struct lease_plan plan = lease_close_plan(reason, &facts);
-    struct lease_cut_in in = {.lease_id = lease, .epoch = 1,
+    struct lease_cut_in in = {.lease_id = lease,
+                              .epoch = 1,
                               .reason = str_of(close_info(reason)->slug),
-                              .pays = str_of(plan.pays), .next = str_of(plan.next)};
+                              .pays = str_of(plan.pays),
+                              .next = str_of(plan.next)};
     struct sql_result *result = NULL;
     enum err_code err = lease_cut_run(world.session, &in, 1, &result);
     return run_of(err, result);
@@ -102,7 +105,8 @@ static int teardown(void **state)
 static const char *state_of(struct uuid lease)
 {
     char text[ID_TEXT_SIZE];
-    return world_ask(&world, "select state from leases where lease_id = '%s'", uuid_text(lease, text));
+    return world_ask(&world, "select state from leases where lease_id = '%s'",
+                     uuid_text(lease, text));
 }
 
 static int apply_event(int event, struct uuid lease, struct uuid node)
@@ -176,7 +180,8 @@ static void a_receipt_only_rises(void **unused)
     assert_int_equal(receipt(lease, node, 4000, 2), 0);
     assert_int_equal(receipt(lease, node, 4000, 4), 1);
     assert_string_equal(world_ask(&world, "select receipt_ms from leases where lease_id = '%s'",
-                                  uuid_text(lease, text)), "5000");
+                                  uuid_text(lease, text)),
+                        "5000");
 }
 
 /* One hour healthy at 300000: the operator gets 300000, the platform 30000, the rest goes back. */
@@ -195,8 +200,9 @@ static void a_close_pays_usage_and_refunds_the_rest(void **unused)
     assert_int_equal(closed.gross_uusd, 11000);
     assert_int_equal(closed.refund_uusd, 100000 - 11000);
     assert_int_equal(close_as(lease, 1, CLOSE_COMPLETED, &closed), 0);
-    assert_string_equal(world_ask(&world, "select state || status_reason || spent_uusd from workloads "
-                                          "where workload_id = fx.workload(2)"),
+    assert_string_equal(world_ask(&world,
+                                  "select state || status_reason || spent_uusd from workloads "
+                                  "where workload_id = fx.workload(2)"),
                         "stoppedcompleted11000");
 }
 
@@ -222,13 +228,14 @@ static void the_brokers_clock_caps_a_boastful_receipt(void **unused)
     world_do(&world, "select fx.age('%s', 60000)", uuid_text(lease, text));
     receipt(lease, node, 500000, 1);
     cut(lease, CLOSE_STOPPED_BY_OWNER);
-    world_do(&world, "update leases set cut_at = running_at + interval '36 s' where lease_id = '%s'",
-             text);
+    world_do(&world,
+             "update leases set cut_at = running_at + interval '36 s' where lease_id = '%s'", text);
     struct lease_close_out closed;
     close_as(lease, 1, CLOSE_COMPLETED, &closed);
     assert_int_equal(closed.gross_uusd, 3300);
-    assert_string_equal(world_ask(&world, "select close_reason from leases where lease_id = '%s'", text),
-                        "stopped_by_owner");
+    assert_string_equal(
+        world_ask(&world, "select close_reason from leases where lease_id = '%s'", text),
+        "stopped_by_owner");
 }
 
 static void an_owner_who_stops_before_it_ran_pays_a_minute(void **unused)
@@ -288,24 +295,27 @@ static void what_pays_nothing_takes_back_what_was_posted(void **unused)
     char text[ID_TEXT_SIZE];
     struct uuid lease = award(1, 0, 1, 300000);
     mark_running(lease, node_id(1), 1);
-    world_do(&world,
-             "with v as (update workloads set spent_uusd = 330), l as (update leases set billed_ms = 3600, receipt_ms = 3600, net_uusd = 300,"
-             " fee_uusd = 30 where lease_id = '%s' returning *), r as (update replicas set escrow_uusd"
-             " = escrow_uusd - 330 where replica_id = fx.replica(1, 0)), j as (insert into journals"
-             " (kind, actor) values ('settlement', 'test') returning journal_id), s as (insert into"
-             " settlements (lease_id, journal_id, healthy_ms, gross_uusd, net_uusd, fee_uusd) select"
-             " lease_id, journal_id, 3600, 330, 300, 30 from l, j) insert into entries select"
-             " journal_id, row_number() over (), ledger_account_id, case kind when 'lease_escrow' then"
-             " -330 when 'operator_payable' then 300 else 30 end, null from j, ledger_accounts where"
-             " (account_id = fx.account(1) and kind = 'lease_escrow') or (account_id = fx.account(2) and"
-             " kind = 'operator_payable') or (kind = 'platform_fee' and currency = 'USD')",
-             uuid_text(lease, text));
+    world_do(
+        &world,
+        "with v as (update workloads set spent_uusd = 330), l as (update leases set billed_ms = "
+        "3600, receipt_ms = 3600, net_uusd = 300,"
+        " fee_uusd = 30 where lease_id = '%s' returning *), r as (update replicas set escrow_uusd"
+        " = escrow_uusd - 330 where replica_id = fx.replica(1, 0)), j as (insert into journals"
+        " (kind, actor) values ('settlement', 'test') returning journal_id), s as (insert into"
+        " settlements (lease_id, journal_id, healthy_ms, gross_uusd, net_uusd, fee_uusd) select"
+        " lease_id, journal_id, 3600, 330, 300, 30 from l, j) insert into entries select"
+        " journal_id, row_number() over (), ledger_account_id, case kind when 'lease_escrow' then"
+        " -330 when 'operator_payable' then 300 else 30 end, null from j, ledger_accounts where"
+        " (account_id = fx.account(1) and kind = 'lease_escrow') or (account_id = fx.account(2) and"
+        " kind = 'operator_payable') or (kind = 'platform_fee' and currency = 'USD')",
+        uuid_text(lease, text));
     world_is_sound(&world);
     struct lease_close_out closed;
     close_as(lease, 1, CLOSE_BROKER_VOID, &closed);
     assert_int_equal(closed.gross_uusd, -330);
     assert_string_equal(world_ask(&world, "select escrow_uusd from replicas where replica_id ="
-                                          " fx.replica(1, 0)"), "100000");
+                                          " fx.replica(1, 0)"),
+                        "100000");
 }
 
 static void replicas_that_wait_end_with_all_their_escrow(void **unused)
@@ -325,14 +335,17 @@ static void replicas_that_wait_end_with_all_their_escrow(void **unused)
     assert_int_equal(out.ord, 3);
     assert_int_equal(out.refund_uusd, 100000);
     sql_result_release(result);
-    assert_string_equal(world_ask(&world, "select balance_uusd from ledger_accounts where account_id ="
-                                          " fx.account(1) and kind = 'tenant_wallet'"), "99900000");
+    assert_string_equal(world_ask(&world,
+                                  "select balance_uusd from ledger_accounts where account_id ="
+                                  " fx.account(1) and kind = 'tenant_wallet'"),
+                        "99900000");
 }
 
 static void sql_reckons_like_the_meter(void **unused)
 {
     (void)unused;
-    PROP_FOR(prop, 300) {
+    PROP_FOR(prop, 300)
+    {
         int64_t price = prop_range(&prop, 0, prop_chance(&prop, 50) ? 5000000 : 1000000000000);
         int64_t ms = prop_range(&prop, 0, prop_chance(&prop, 50) ? 90000000 : 2592000000);
         int64_t fee_bp = prop_range(&prop, 0, 10000), money = prop_range(&prop, 0, 3600000000);
@@ -342,11 +355,13 @@ static void sql_reckons_like_the_meter(void **unused)
         str_format(expected, sizeof(expected), "%lld %lld %lld %lld", (long long)bill.net_uusd,
                    (long long)bill.fee_uusd, (long long)bill.gross_uusd,
                    (long long)billable_ms_max(&terms, money));
-        const char *got = world_ask(&world, "select concat_ws(' ', n, meter_fee(n, %lld::int4), "
+        const char *got = world_ask(
+            &world,
+            "select concat_ws(' ', n, meter_fee(n, %lld::int4), "
             "meter_gross(%lld::int8, %lld::int4, %lld::int8), meter_ms_max(%lld::int8, %lld::int4, "
-            "%lld::int8)) from meter_net(%lld::int8, %lld::int8) n", (long long)fee_bp,
-            (long long)price, (long long)fee_bp, (long long)ms, (long long)price, (long long)fee_bp,
-            (long long)money, (long long)price, (long long)ms);
+            "%lld::int8)) from meter_net(%lld::int8, %lld::int8) n",
+            (long long)fee_bp, (long long)price, (long long)fee_bp, (long long)ms, (long long)price,
+            (long long)fee_bp, (long long)money, (long long)price, (long long)ms);
         prop_check(&prop, strcmp(got, expected) == 0);
     }
 }
@@ -361,12 +376,16 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_close_pays_usage_and_refunds_the_rest, setup, teardown),
         cmocka_unit_test_setup_teardown(no_receipt_no_charge, setup, teardown),
         cmocka_unit_test_setup_teardown(the_brokers_clock_caps_a_boastful_receipt, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_owner_who_stops_before_it_ran_pays_a_minute, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_owner_who_stops_before_it_ran_pays_a_minute, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_long_pull_is_charged_beyond_two_minutes, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_operators_failure_goes_back_into_the_auction, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_operators_failure_goes_back_into_the_auction, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_workload_that_shall_stop_never_retries, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_pays_nothing_takes_back_what_was_posted, setup, teardown),
-        cmocka_unit_test_setup_teardown(replicas_that_wait_end_with_all_their_escrow, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_pays_nothing_takes_back_what_was_posted, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(replicas_that_wait_end_with_all_their_escrow, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(sql_reckons_like_the_meter, setup, teardown),
     };
     return cmocka_run_group_tests_name("lease", tests, NULL, NULL);

@@ -1,0 +1,419 @@
+/* The happy path is: load demand, load the supply it can use, route, clear, lock what won and look
+ * again, store leases, lot figures and the record.
+ * Failure modes are: a guard that no longer holds (its workload or block is taken out and the round
+ * is cleared again, GUARD_TRIES_MAX times at most), and any database error, which the caller
+ * answers with a rollback; then the frozen round is void.
+ */
+#include "broker/market/commit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/base/clock.h"
+#include "broker/base/log.h"
+#include "broker/base/must.h"
+#include "gen/broker/market/commit.sql.h"
+
+#define GUARD_TRIES_MAX  8
+#define PLACES_MAX       256 /* regions, or classes, in one query */
+#define DEVICE_LIST_SIZE (BLOCK_DEVICES_MAX * (ID_TEXT_SIZE + 1))
+
+struct commit {
+    const struct round_world *world;
+    const struct frozen_round *round;
+    struct demands demands;
+    struct supply supply;
+    struct round_clearing clearing;
+    struct sql_result *replicas; /* locked ones, by workload and index */
+    struct round_report *report;
+};
+
+static void *array_of(size_t count, size_t size)
+{
+    void *array = calloc(count ? count : 1, size);
+    must(array != NULL);
+    return array;
+}
+
+static enum err_code commit_load(struct commit *commit)
+{
+    struct office *office = commit->world->office;
+    struct str regions[PLACES_MAX], classes[PLACES_MAX];
+    const struct demand_query demand_query = {.market = office->name,
+                                              .round = commit->round->round,
+                                              .only_now = commit->round->kind == RECORD_NOW};
+    enum err_code err = demand_load(office->session, &demand_query, &commit->demands);
+    if (err != ERR_OK || commit->demands.count == 0)
+        return err;
+    const struct supply_query supply_query = {
+        .market = office->name,
+        .regions = regions,
+        .classes = classes,
+        .regions_count = demand_regions(&commit->demands, regions, PLACES_MAX),
+        .classes_count = demand_classes(&commit->demands, classes, PLACES_MAX),
+        .round = commit->round->round,
+    };
+    err = supply_load(office->session, &supply_query, &commit->supply);
+    if (err == ERR_OK)
+        demand_route(&commit->demands, &commit->supply, commit->world->indexes,
+                     commit->round->round);
+    return err;
+}
+
+static enum err_code commit_clear(struct commit *commit)
+{
+    const struct round_input input = {.supply = &commit->supply,
+                                      .demands = &commit->demands,
+                                      .indexes = commit->world->indexes,
+                                      .seed = commit->round->seed};
+    round_clearing_finish(&commit->clearing);
+    if (round_clear(&input, &commit->clearing))
+        return ERR_OK;
+    log_event(LOG_ERROR, "round_unclearable", "round=%lld", (long long)commit->round->round);
+    return ERR_INTERNAL;
+}
+
+/* Ids of a result's column 0 are ascending, as its statement says. */
+struct uuid_set {
+    struct uuid *at;
+    size_t count;
+};
+
+static int uuid_order(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct uuid));
+}
+
+static bool set_has(const struct uuid_set *set, const struct uuid *id)
+{
+    return bsearch(id, set->at, set->count, sizeof(struct uuid), uuid_order) != NULL;
+}
+
+static enum err_code nodes_lock(struct commit *commit, struct uuid_set *ret_set)
+{
+    const struct round_clearing *clearing = &commit->clearing;
+    struct uuid *ids = array_of(clearing->awards_count, sizeof(*ids));
+    for (uint32_t i = 0; i < clearing->awards_count; i++)
+        ids[i] = clearing->awards[i].block->node->node_id;
+    const struct award_lock_nodes_in in = {.node_ids = ids,
+                                           .node_ids_count = clearing->awards_count};
+    struct sql_result *result = NULL;
+    enum err_code err = award_lock_nodes_run(commit->world->office->session, &in, &result);
+    ret_set->count = err == ERR_OK ? (size_t)sql_result_rows(result) : 0;
+    ret_set->at = array_of(ret_set->count, sizeof(struct uuid));
+    for (size_t i = 0; i < ret_set->count; i++) {
+        struct award_lock_nodes_out row;
+        award_lock_nodes_row(result, (int)i, &row);
+        ret_set->at[i] = row.node_id;
+    }
+    sql_result_release(result);
+    free(ids);
+    return err;
+}
+
+static enum err_code replicas_lock(struct commit *commit)
+{
+    const struct round_clearing *clearing = &commit->clearing;
+    struct uuid *ids = array_of(clearing->awards_count, sizeof(*ids));
+    for (uint32_t i = 0; i < clearing->awards_count; i++)
+        ids[i] = clearing->awards[i].demand->workload_id;
+    const struct award_lock_replicas_in in = {.workload_ids = ids,
+                                              .workload_ids_count = clearing->awards_count,
+                                              .round = commit->round->round};
+    sql_result_release(commit->replicas);
+    commit->replicas = NULL;
+    enum err_code err =
+        award_lock_replicas_run(commit->world->office->session, &in, &commit->replicas);
+    free(ids);
+    return err;
+}
+
+static enum err_code devices_lock(struct commit *commit, struct uuid_set *ret_set)
+{
+    const struct round_clearing *clearing = &commit->clearing;
+    struct uuid *ids = array_of((size_t)clearing->awards_count * BLOCK_DEVICES_MAX, sizeof(*ids));
+    size_t ids_count = 0;
+    for (uint32_t i = 0; i < clearing->awards_count; i++)
+        for (uint32_t j = 0; j < clearing->awards[i].block->devices_count; j++)
+            ids[ids_count++] = clearing->awards[i].block->devices[j].device_id;
+    const struct award_lock_devices_in in = {.device_ids = ids, .device_ids_count = ids_count};
+    struct sql_result *result = NULL;
+    enum err_code err = award_lock_devices_run(commit->world->office->session, &in, &result);
+    ret_set->count = err == ERR_OK ? (size_t)sql_result_rows(result) : 0;
+    ret_set->at = array_of(ret_set->count, sizeof(struct uuid));
+    for (size_t i = 0; i < ret_set->count; i++) {
+        struct award_lock_devices_out row;
+        award_lock_devices_row(result, (int)i, &row);
+        ret_set->at[i] = row.device_id;
+    }
+    sql_result_release(result);
+    free(ids);
+    return err;
+}
+
+/* First row of a workload's locked replicas and how many there are. */
+static int replicas_of(const struct commit *commit, const struct uuid *workload_id, int *ret_count)
+{
+    int low = 0, high = sql_result_rows(commit->replicas);
+    struct award_lock_replicas_out row;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        award_lock_replicas_row(commit->replicas, middle, &row);
+        if (uuid_order(&row.workload_id, workload_id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *ret_count = 0;
+    for (int i = low; i < sql_result_rows(commit->replicas); i++) {
+        award_lock_replicas_row(commit->replicas, i, &row);
+        if (!uuid_equal(row.workload_id, *workload_id))
+            break;
+        ++*ret_count;
+    }
+    return low;
+}
+
+static bool block_stands(const struct supply_block *block, const struct uuid_set *nodes,
+                         const struct uuid_set *devices)
+{
+    if (!set_has(nodes, &block->node->node_id))
+        return false;
+    for (uint32_t i = 0; i < block->devices_count; i++)
+        if (!set_has(devices, &block->devices[i].device_id))
+            return false;
+    return true;
+}
+
+/* Takes out what does not stand; says how much that was. Also gives each award its turn among its
+ * workload's replicas. */
+static uint32_t awards_judge(struct commit *commit, const struct uuid_set *nodes,
+                             const struct uuid_set *devices)
+{
+    uint32_t refused_count = 0;
+    for (uint32_t i = 0; i < commit->demands.count; i++)
+        commit->demands.at[i].placed_count = 0;
+    for (uint32_t i = 0; i < commit->clearing.awards_count; i++) {
+        struct round_award *award = &commit->clearing.awards[i];
+        int waiting = 0;
+        if (!block_stands(award->block, nodes, devices)) {
+            award->block->is_gone = true;
+            refused_count++;
+        }
+        award->replica_row = replicas_of(commit, &award->demand->workload_id, &waiting) +
+                             (int)award->demand->placed_count;
+        if ((int)++award->demand->placed_count > waiting && !award->demand->is_out) {
+            award->demand->is_out = true;
+            refused_count++;
+        }
+    }
+    return refused_count;
+}
+
+static enum err_code awards_guard(struct commit *commit, uint32_t *ret_refused_count)
+{
+    struct uuid_set nodes = {.count = 0}, devices = {.count = 0};
+    enum err_code err = nodes_lock(commit, &nodes);
+    if (err == ERR_OK)
+        err = replicas_lock(commit);
+    if (err == ERR_OK)
+        err = devices_lock(commit, &devices);
+    *ret_refused_count = err == ERR_OK ? awards_judge(commit, &nodes, &devices) : 0;
+    free(nodes.at);
+    free(devices.at);
+    return err;
+}
+
+/* Clears until every guard holds. */
+static enum err_code commit_decide(struct commit *commit)
+{
+    for (int tries = 0; tries < GUARD_TRIES_MAX; tries++) {
+        uint32_t refused_count = 0;
+        enum err_code err = commit_clear(commit);
+        if (err == ERR_OK && commit->clearing.awards_count > 0)
+            err = awards_guard(commit, &refused_count);
+        if (err != ERR_OK || refused_count == 0)
+            return err;
+        commit->report->refused_count += refused_count;
+    }
+    log_event(LOG_ERROR, "round_unsettled", "round=%lld", (long long)commit->round->round);
+    return ERR_INTERNAL;
+}
+
+static struct str device_list(const struct supply_block *block, char text[DEVICE_LIST_SIZE])
+{
+    char id[ID_TEXT_SIZE];
+    size_t len = 0;
+    for (uint32_t i = 0; i < block->devices_count; i++) {
+        uuid_text(block->devices[i].device_id, id);
+        must(str_format(text + len, DEVICE_LIST_SIZE - len, "%s%s", i ? "," : "", id));
+        len += strlen(text + len);
+    }
+    return (struct str){text, len};
+}
+
+static struct award_store_in award_row(const struct commit *commit, const struct round_award *award,
+                                       char devices[DEVICE_LIST_SIZE])
+{
+    struct award_lock_replicas_out replica;
+    award_lock_replicas_row(commit->replicas, award->replica_row, &replica);
+    return (struct award_store_in){
+        .lease_id = uuid_v7(),
+        .replica_id = replica.replica_id,
+        .node_id = award->block->node->node_id,
+        .round = commit->round->round,
+        .region = award->lot->pool->region,
+        .class = award->lot->pool->class,
+        .block_size = (int32_t)award->lot->devices_count,
+        .tier = award->lot->tier,
+        .trust = award->lot->pool->trust,
+        .price_uusd_per_hour = award->price_uusd_per_hour,
+        .theta_uusd_per_hour = award->theta_uusd_per_hour,
+        .adder_uusd_per_hour = award->adder_uusd_per_hour,
+        .device_ids = device_list(award->block, devices),
+        .is_simulated = award->block->devices[0].is_simulated,
+    };
+}
+
+static enum err_code awards_store(struct commit *commit)
+{
+    uint32_t count = commit->clearing.awards_count;
+    struct award_store_in *rows = array_of(count, sizeof(*rows));
+    char(*devices)[DEVICE_LIST_SIZE] = array_of(count, sizeof(*devices));
+    commit->report->parties = array_of(count, sizeof(struct lease_parties));
+    for (uint32_t i = 0; i < count; i++) {
+        const struct round_award *award = &commit->clearing.awards[i];
+        rows[i] = award_row(commit, award, devices[i]);
+        commit->report->parties[i] = (struct lease_parties){
+            .workload_id = award->demand->workload_id,
+            .account_id = award->demand->account_id,
+            .operator_account_id = award->block->node->account_id,
+            .node_id = award->block->node->node_id,
+        };
+    }
+    struct sql_result *result = NULL;
+    enum err_code err = award_store_run(commit->world->office->session, rows, count, &result);
+    if (err == ERR_OK)
+        must((uint32_t)sql_result_rows(result) == count);
+    sql_result_release(result);
+    free(rows);
+    free(devices);
+    commit->report->awards_count = count;
+    return err;
+}
+
+static int32_t accounts_count(const struct round_lot *lot)
+{
+    struct uuid *ids = array_of(lot->blocks_count, sizeof(*ids));
+    int32_t count = 0;
+    for (uint32_t i = 0; i < lot->blocks_count; i++)
+        ids[i] = lot->blocks[i].owner;
+    qsort(ids, lot->blocks_count, sizeof(*ids), uuid_order);
+    for (uint32_t i = 0; i < lot->blocks_count; i++)
+        count += i == 0 || !uuid_equal(ids[i], ids[i - 1]);
+    free(ids);
+    return count;
+}
+
+/* A loner's figures count into its lot's row, which comes right before it in the order of keys. */
+static bool is_of_row(const struct lot_round_store_in *row, const struct round_lot *lot)
+{
+    return str_equal(row->region, lot->pool->region) && str_equal(row->class, lot->pool->class) &&
+           row->block_size == (int32_t)lot->devices_count && str_equal(row->tier, lot->tier) &&
+           str_equal(row->trust, lot->pool->trust);
+}
+
+static struct lot_round_store_in lot_row(const struct commit *commit, const struct round_lot *lot)
+{
+    bool has_index = lot->outcome.index_uusd_per_hour != LOT_INDEX_NONE && !lot->is_alone;
+    if (has_index)
+        lot_index_set(&commit->report->fresh, lot->key, lot->outcome.index_uusd_per_hour);
+    return (struct lot_round_store_in){
+        .market = str_of(commit->world->office->name),
+        .round = commit->round->round,
+        .region = lot->pool->region,
+        .class = lot->pool->class,
+        .block_size = (int32_t)lot->devices_count,
+        .tier = lot->tier,
+        .trust = lot->pool->trust,
+        .supply_count = (int32_t)lot->blocks_count,
+        .accounts_count = accounts_count(lot),
+        .index_uusd_per_hour = lot->outcome.index_uusd_per_hour,
+        .has_index_uusd_per_hour = has_index,
+    };
+}
+
+static enum err_code lots_store(struct commit *commit)
+{
+    const struct round_clearing *clearing = &commit->clearing;
+    struct lot_round_store_in *rows = array_of(clearing->lots_count, sizeof(*rows));
+    size_t count = 0;
+    for (uint32_t i = 0; i < clearing->lots_count; i++) {
+        const struct round_lot *lot = &clearing->lots[i];
+        if (count == 0 || !is_of_row(&rows[count - 1], lot))
+            rows[count++] = lot_row(commit, lot);
+        rows[count - 1].demand_count += (int32_t)lot->demands_count;
+        rows[count - 1].sold_count += (int32_t)lot->outcome.awards_count;
+        commit->report->blocks_count += lot->blocks_count;
+    }
+    commit->report->lots_count = clearing->lots_count;
+    enum err_code err = ERR_OK;
+    if (count > 0)
+        err = lot_round_store_run(commit->world->office->session, rows, count, NULL);
+    free(rows);
+    return err;
+}
+
+static enum err_code record_store(struct commit *commit)
+{
+    const struct frozen_round *round = commit->round;
+    const char *market = commit->world->office->name;
+    struct buf record = {0};
+    round_record(&commit->clearing, frozen_round_head(round, market, commit->world->fee_bp),
+                 &record);
+    enum err_code err = round_end(commit->world->office, round, buf_str(&record),
+                                  (int32_t)commit->clearing.awards_count);
+    buf_finish(&record);
+    return err;
+}
+
+static enum err_code commit_store(struct commit *commit)
+{
+    enum err_code err = ERR_OK;
+    if (commit->clearing.awards_count > 0)
+        err = awards_store(commit);
+    if (err == ERR_OK)
+        err = lots_store(commit);
+    return err == ERR_OK ? record_store(commit) : err;
+}
+
+enum err_code round_complete(const struct round_world *world, const struct frozen_round *round,
+                             struct round_report *ret_report)
+{
+    struct commit commit = {.world = world, .round = round, .report = ret_report};
+    *ret_report = (struct round_report){.demands_count = 0};
+    int64_t started_us = clock_mono_us();
+    enum err_code err = commit_load(&commit);
+    int64_t loaded_us = clock_mono_us();
+    if (err == ERR_OK)
+        err = commit_decide(&commit);
+    int64_t cleared_us = clock_mono_us();
+    if (err == ERR_OK)
+        err = commit_store(&commit);
+    ret_report->demands_count = commit.demands.count;
+    ret_report->load_us = loaded_us - started_us;
+    ret_report->clear_us = cleared_us - loaded_us;
+    ret_report->store_us = clock_mono_us() - cleared_us;
+    round_clearing_finish(&commit.clearing);
+    supply_finish(&commit.supply);
+    demand_finish(&commit.demands);
+    sql_result_release(commit.replicas);
+    return err;
+}
+
+void round_report_finish(struct round_report *report)
+{
+    free(report->parties);
+    free(report->fresh.at);
+    *report = (struct round_report){.demands_count = 0};
+}

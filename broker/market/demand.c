@@ -1,0 +1,268 @@
+/* The happy path is: one row per workload becomes a demand; routing counts what is wanted of each
+ * pool, has the pools cut, lists the lots each demand could enter and takes the one whose turn it
+ * is. Failure modes are: a database error; a demand that no lot has room for, which stays without a
+ * pool.
+ */
+#include "broker/market/demand.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "auction/clear.h"
+#include "broker/base/must.h"
+#include "broker/io/sql.h"
+#include "gen/broker/market/demand.sql.h"
+
+#define CHOICES_MAX 4096 /* classes x regions x trusts */
+
+static uint32_t list_split(struct str text, struct str *ret_list)
+{
+    uint32_t count = 0;
+    while (text.at != NULL && text.len > 0) {
+        must(count < DEMAND_LIST_MAX);
+        ret_list[count++] = str_cut(&text, ',');
+    }
+    return count;
+}
+
+static void demand_take(struct demand *demand, const struct demand_load_out *row, bool is_now)
+{
+    bool has_limit = str_equal_c(row->price_policy, "limit") && !is_now;
+    *demand = (struct demand){
+        .workload_id = row->workload_id,
+        .account_id = row->account_id,
+        .tier = row->tier,
+        .excluded = row->excluded,
+        .trust_min = trust_rank(row->trust_min),
+        .block_size = (uint32_t)row->block_size,
+        .k = (uint32_t)row->k,
+        .kmin = (uint32_t)row->kmin,
+        .offer = {.policy = has_limit ? PRICE_POLICY_LIMIT : PRICE_POLICY_MARKET,
+                  .reserve_uusd_per_hour = row->reserve_uusd_per_hour,
+                  .posted_at_us = is_now ? row->at_us : row->created_at_us,
+                  .deadline_at_us = row->has_deadline_at ? row->deadline_at_us : 0,
+                  .run_ms = (int64_t)row->max_duration_s * 1000},
+        .fee_bp = row->fee_bp,
+        .arrived_round = row->arrived_round,
+        .at_us = row->at_us,
+    };
+    uuid_text(row->workload_id, demand->id);
+    demand->classes_count = list_split(row->classes, demand->classes);
+    demand->regions_count = list_split(row->regions, demand->regions);
+}
+
+enum err_code demand_load(struct session *session, const struct demand_query *query,
+                          struct demands *ret_demands)
+{
+    const struct demand_load_in in = {
+        .market = str_of(query->market), .round = query->round, .only_now = query->only_now};
+    struct sql_result *rows = NULL;
+    enum err_code err = demand_load_run(session, &in, &rows);
+    if (err != ERR_OK)
+        return err;
+    uint32_t count = (uint32_t)sql_result_rows(rows);
+    *ret_demands = (struct demands){.rows = rows, .count = count};
+    ret_demands->at = calloc(count ? count : 1, sizeof(struct demand));
+    must(ret_demands->at != NULL);
+    for (uint32_t i = 0; i < count; i++) {
+        struct demand_load_out row;
+        demand_load_row(rows, (int)i, &row);
+        demand_take(&ret_demands->at[i], &row, query->only_now);
+    }
+    return ERR_OK;
+}
+
+void demand_finish(struct demands *demands)
+{
+    free(demands->at);
+    sql_result_release(demands->rows);
+    *demands = (struct demands){.count = 0};
+}
+
+static size_t list_merge(const struct str *more, uint32_t more_count, struct str *list, size_t max)
+{
+    size_t count = 0;
+    while (count < max && list[count].at != NULL)
+        count++;
+    for (uint32_t i = 0; i < more_count; i++) {
+        size_t j = 0;
+        while (j < count && !str_equal(list[j], more[i]))
+            j++;
+        if (j == count && count < max)
+            list[count++] = more[i];
+    }
+    return count;
+}
+
+size_t demand_regions(const struct demands *demands, struct str *ret_regions, size_t max)
+{
+    size_t count = 0;
+    memset(ret_regions, 0, max * sizeof(*ret_regions));
+    for (uint32_t i = 0; i < demands->count; i++)
+        count = list_merge(demands->at[i].regions, demands->at[i].regions_count, ret_regions, max);
+    return count;
+}
+
+size_t demand_classes(const struct demands *demands, struct str *ret_classes, size_t max)
+{
+    size_t count = 0;
+    memset(ret_classes, 0, max * sizeof(*ret_classes));
+    for (uint32_t i = 0; i < demands->count; i++)
+        count = list_merge(demands->at[i].classes, demands->at[i].classes_count, ret_classes, max);
+    return count;
+}
+
+void lot_key_format(const struct supply_pool *pool, uint32_t devices, struct str tier,
+                    char key[LOT_KEY_SIZE])
+{
+    must(str_format(key, LOT_KEY_SIZE, "%.*s/%.*s/%u/%.*s/%.*s", STR_ARG(pool->region),
+                    STR_ARG(pool->class), devices, STR_ARG(tier), STR_ARG(pool->trust)));
+}
+
+int64_t lot_index_of(const struct lot_indexes *indexes, const char *key)
+{
+    for (size_t i = 0; i < indexes->count; i++)
+        if (strcmp(indexes->at[i].key, key) == 0)
+            return indexes->at[i].index_uusd_per_hour;
+    return LOT_INDEX_NONE;
+}
+
+void lot_index_set(struct lot_indexes *indexes, const char *key, int64_t index_uusd_per_hour)
+{
+    size_t i = 0;
+    while (i < indexes->count && strcmp(indexes->at[i].key, key) != 0)
+        i++;
+    if (i == indexes->cap) {
+        indexes->cap = indexes->cap ? indexes->cap * 2 : 16;
+        indexes->at = realloc(indexes->at, indexes->cap * sizeof(*indexes->at));
+        must(indexes->at != NULL);
+    }
+    if (i == indexes->count) {
+        indexes->count++;
+        must(str_format(indexes->at[i].key, LOT_KEY_SIZE, "%s", key));
+    }
+    indexes->at[i].index_uusd_per_hour = index_uusd_per_hour;
+}
+
+static bool list_has(const struct str *list, uint32_t count, struct str item)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (str_equal(list[i], item))
+            return true;
+    return false;
+}
+
+static bool demand_accepts(const struct demand *demand, const struct supply_pool *pool)
+{
+    return trust_rank(pool->trust) >= demand->trust_min &&
+           list_has(demand->regions, demand->regions_count, pool->region) &&
+           list_has(demand->classes, demand->classes_count, pool->class);
+}
+
+bool demand_avoids(const struct demand *demand, const struct uuid *node_id)
+{
+    char text[ID_TEXT_SIZE];
+    if (demand->excluded.len == 0)
+        return false;
+    uuid_text(*node_id, text);
+    return memmem(demand->excluded.at, demand->excluded.len, text, strlen(text)) != NULL;
+}
+
+struct lot_look {        /* what a workload sees of a lot */
+    uint32_t free_count; /* without nodes that it avoids */
+    bool sells_here, avoids_some;
+};
+
+static struct lot_look lot_look_at(const struct demand *demand, const struct supply_pool *pool)
+{
+    struct lot_look look = {.free_count = 0};
+    uint32_t size = block_size_index(demand->block_size);
+    for (uint32_t i = 0; i < pool->blocks_count[size]; i++) {
+        const struct supply_node *node = pool->blocks[size][i].node;
+        bool is_avoided = demand_avoids(demand, &node->node_id);
+        look.avoids_some |= is_avoided;
+        look.free_count += !is_avoided;
+        look.sells_here |= uuid_equal(node->account_id, demand->account_id);
+    }
+    return look;
+}
+
+struct routing {
+    const struct supply *supply;
+    const struct lot_indexes *indexes;
+    int64_t round;
+    struct lot_choice choices[CHOICES_MAX];
+    uint32_t pools[CHOICES_MAX];
+    size_t count;
+};
+
+/* Lists the lots that have at least `least` free blocks for the demand. */
+static void routing_list(struct routing *routing, const struct demand *demand, uint32_t least)
+{
+    char key[LOT_KEY_SIZE];
+    routing->count = 0;
+    for (uint32_t i = 0; i < routing->supply->pools_count && routing->count < CHOICES_MAX; i++) {
+        const struct supply_pool *pool = &routing->supply->pools[i];
+        if (!demand_accepts(demand, pool))
+            continue;
+        struct lot_look look = lot_look_at(demand, pool);
+        if (look.free_count < least || look.sells_here)
+            continue;
+        lot_key_format(pool, demand->block_size, demand->tier, key);
+        routing->pools[routing->count] = i;
+        routing->choices[routing->count++] = (struct lot_choice){
+            .index_uusd_per_hour = lot_index_of(routing->indexes, key),
+            .catalogue_uusd_per_hour = pool->catalogue_uusd_per_hour * demand->block_size,
+        };
+    }
+}
+
+static const struct supply_pool *routing_choose(struct routing *routing,
+                                                const struct demand *demand)
+{
+    routing_list(routing, demand, demand->kmin);
+    if (routing->count == 0)
+        routing_list(routing, demand, 1);
+    if (routing->count == 0)
+        return NULL;
+    int64_t age =
+        routing->round > demand->arrived_round ? routing->round - demand->arrived_round : 0;
+    size_t choice = lot_choose(routing->choices, routing->count);
+    for (int64_t turn = age % (int64_t)routing->count; turn > 0; turn--) {
+        routing->choices[choice].is_tried = true;
+        choice = lot_choose(routing->choices, routing->count);
+    }
+    return &routing->supply->pools[routing->pools[choice]];
+}
+
+static void wanted_add(struct supply *supply, const struct demand *demand)
+{
+    for (uint32_t i = 0; i < supply->pools_count; i++)
+        if (demand_accepts(demand, &supply->pools[i]))
+            supply->pools[i].wanted[block_size_index(demand->block_size)] += demand->k;
+}
+
+void demand_route(struct demands *demands, struct supply *supply, const struct lot_indexes *indexes,
+                  int64_t round)
+{
+    struct routing *routing = malloc(sizeof(*routing));
+    must(routing != NULL);
+    routing->supply = supply;
+    routing->indexes = indexes;
+    routing->round = round;
+    for (uint32_t i = 0; i < demands->count; i++)
+        wanted_add(supply, &demands->at[i]);
+    supply_cut(supply);
+    for (uint32_t i = 0; i < demands->count; i++) {
+        struct demand *demand = &demands->at[i];
+        demand->pool = routing_choose(routing, demand);
+        if (demand->pool == NULL)
+            continue;
+        demand->offer.benchmark_uusd_per_hour =
+            demand->pool->catalogue_uusd_per_hour * demand->block_size;
+        demand->r_uusd_per_hour =
+            reserve_net(price_offered(&demand->offer, demand->at_us), demand->fee_bp);
+        demand->is_alone = lot_look_at(demand, demand->pool).avoids_some;
+    }
+    free(routing);
+}

@@ -1,0 +1,184 @@
+#include "broker/market/freeze.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/base/log.h"
+#include "broker/market/round.h"
+#include "gen/broker/market/freeze.sql.h"
+
+static struct str bytes_of(const struct sha256 *hash)
+{
+    return (struct str){(const char *)hash->bytes, sizeof(hash->bytes)};
+}
+
+static enum err_code arrivals_wait(struct office *office)
+{
+    const struct arrivals_lock_in in = {.market = str_of(office->name)};
+    return arrivals_lock_run(office->session, &in, NULL);
+}
+
+static enum err_code round_take_number(struct office *office, const struct seed_chain *chain,
+                                       int64_t *ret_round)
+{
+    const struct round_open_in in = {.market = str_of(office->name),
+                                     .epoch = office->epoch,
+                                     .chain_id = chain->chain_id,
+                                     .chain_index = chain->next_index};
+    struct sql_result *result = NULL;
+    enum err_code err = round_open_run(office->session, &in, &result);
+    if (err != ERR_OK)
+        return err;
+    bool is_open = sql_result_rows(result) > 0;
+    if (is_open) {
+        struct round_open_out row;
+        round_open_row(result, 0, &row);
+        *ret_round = row.round;
+    }
+    sql_result_release(result);
+    return is_open ? ERR_OK : ERR_NO_LEADER;
+}
+
+static enum err_code arrivals_gather(struct office *office, struct frozen_round *round)
+{
+    const struct round_arrivals_in in = {.market = str_of(office->name), .round = round->round};
+    struct sql_result *result = NULL;
+    enum err_code err = round_arrivals_run(office->session, &in, &result);
+    if (err != ERR_OK)
+        return err;
+    round->arrivals_count = sql_result_rows(result);
+    size_t count = (size_t)round->arrivals_count;
+    struct sha256 *leaves = malloc((count ? count : 1) * sizeof(struct sha256));
+    must(leaves != NULL);
+    for (int32_t i = 0; i < round->arrivals_count; i++) {
+        struct round_arrivals_out row;
+        struct sha256 message;
+        round_arrivals_row(result, i, &row);
+        must(row.message_sha256.len == sizeof(message));
+        memcpy(&message, row.message_sha256.at, sizeof(message));
+        leaves[i] = arrival_leaf(round->round, row.place, &message);
+    }
+    round->arrivals_root = merkle_root(leaves, count);
+    free(leaves);
+    sql_result_release(result);
+    return ERR_OK;
+}
+
+static void seed_fix(const char *market, struct frozen_round *round)
+{
+    const struct seed_parts parts = {.market = str_of(market),
+                                     .t = (uint64_t)round->round,
+                                     .arrivals_root = round->arrivals_root,
+                                     .chain_value = round->chain_value};
+    round->seed = seed_of(&parts);
+}
+
+enum err_code round_begin(struct office *office, struct seed_chain *chain, enum record_kind kind,
+                          struct frozen_round *ret_round)
+{
+    struct frozen_round round = {.kind = kind,
+                                 .chain_id = chain->chain_id,
+                                 .chain_index = chain->next_index,
+                                 .chain_value = chain->links[chain->next_index]};
+    enum err_code err = arrivals_wait(office);
+    if (err == ERR_OK)
+        err = round_take_number(office, chain, &round.round);
+    if (err == ERR_OK)
+        err = arrivals_gather(office, &round);
+    if (err != ERR_OK)
+        return err;
+    seed_fix(office->name, &round);
+    const struct round_freeze_in in = {
+        .market = str_of(office->name),
+        .round = round.round,
+        .kind = kind == RECORD_NOW ? STR("now") : STR("auction"),
+        .epoch = office->epoch,
+        .inputs_root = bytes_of(&round.arrivals_root),
+        .arrivals_count = round.arrivals_count,
+        .chain_id = round.chain_id,
+        .chain_index = round.chain_index,
+    };
+    err = round_freeze_run(office->session, &in, NULL);
+    *ret_round = round;
+    return err;
+}
+
+struct record_head frozen_round_head(const struct frozen_round *round, const char *market,
+                                     uint32_t fee_bp)
+{
+    return (struct record_head){
+        .kind = round->kind,
+        .seed_parts = {.market = str_of(market),
+                       .t = (uint64_t)round->round,
+                       .arrivals_root = round->arrivals_root,
+                       .chain_value = round->chain_value},
+        .chain_index = (uint64_t)round->chain_index,
+        .seed = round->seed,
+        .fee_bp = fee_bp,
+    };
+}
+
+enum err_code round_end(struct office *office, const struct frozen_round *round, struct str record,
+                        int32_t awards_count)
+{
+    struct sha256 digest = sha256_of(record.at, record.len);
+    bool has_record = record.len > 0;
+    const struct round_finish_in in = {
+        .market = str_of(office->name),
+        .round = round->round,
+        .state = round->kind == RECORD_VOID ? STR("void") : STR("committed"),
+        .chain_value = has_record ? bytes_of(&round->chain_value) : STR_NONE,
+        .seed = has_record ? bytes_of(&round->seed) : STR_NONE,
+        .record = has_record ? record : STR_NONE,
+        .record_sha256 = has_record ? bytes_of(&digest) : STR_NONE,
+        .awards_count = awards_count,
+    };
+    struct sql_result *result = NULL;
+    enum err_code err = round_finish_run(office->session, &in, &result);
+    bool is_done = err == ERR_OK && sql_result_rows(result) == 1;
+    sql_result_release(result);
+    return err == ERR_OK && !is_done ? ERR_CONFLICT : err;
+}
+
+static enum err_code round_void_one(struct office *office, const struct seal_key *key,
+                                    uint32_t fee_bp, const struct round_frozen_out *row)
+{
+    struct frozen_round round = {.round = row->round, .kind = RECORD_VOID};
+    struct seed_chain chain = {.chain_id = 0};
+    struct buf record = {0};
+    if (seed_chain_open_old(office->session, office->name, key, row->chain_id, &chain)) {
+        round.chain_index = row->chain_index;
+        round.chain_value = chain.links[row->chain_index];
+        must(row->inputs_root.len == sizeof(round.arrivals_root));
+        memcpy(&round.arrivals_root, row->inputs_root.at, sizeof(round.arrivals_root));
+        seed_fix(office->name, &round);
+        struct record_head head = frozen_round_head(&round, office->name, fee_bp);
+        record_put_head(&record, &head);
+    }
+    log_event(LOG_WARN, "round_voided", "market=%s round=%lld", office->name,
+              (long long)round.round);
+    enum err_code err = round_end(office, &round, buf_str(&record), 0);
+    buf_finish(&record);
+    seed_chain_finish(&chain);
+    return err;
+}
+
+enum err_code rounds_void(struct office *office, const struct seal_key *key, uint32_t fee_bp,
+                          int32_t *ret_count)
+{
+    const struct round_frozen_in in = {.market = str_of(office->name)};
+    struct sql_result *result = NULL;
+    *ret_count = 0;
+    enum err_code err = office_begin(office);
+    if (err != ERR_OK)
+        return err;
+    err = round_frozen_run(office->session, &in, &result);
+    for (int i = 0; err == ERR_OK && i < sql_result_rows(result); i++) {
+        struct round_frozen_out row;
+        round_frozen_row(result, i, &row);
+        err = round_void_one(office, key, fee_bp, &row);
+        *ret_count += err == ERR_OK;
+    }
+    sql_result_release(result);
+    return err == ERR_OK ? office_commit(office) : err;
+}

@@ -1,0 +1,42 @@
+/* freeze.h - a round's beginning in the database, and the end of one that never got further.
+ *
+ * one blocking thread, inside a transaction that office_begin() opened or that takes the fence
+ * itself. Freezing waits for the batches of arrivals under way, moves the market's counter on,
+ * spends one link of the seed chain and stores R_t: from here the seed is fixed and nobody can know
+ * it sooner. A round that stays frozen (a crash, a failed commit) is void for good; its link is
+ * spent and shown.
+ */
+#ifndef UNDERCUT_MARKET_FREEZE_H
+#define UNDERCUT_MARKET_FREEZE_H
+
+#include "auction/record.h"
+#include "broker/market/chain.h"
+#include "broker/market/office.h"
+
+struct frozen_round {
+    int64_t round; /* t */
+    enum record_kind kind;
+    int32_t arrivals_count;
+    int64_t chain_id;
+    int32_t chain_index;
+    struct sha256 arrivals_root, chain_value, seed;
+};
+
+/* Inside BEGIN, without office_begin(): renews the office as its fence. ERR_NO_LEADER: not in
+ * office. */
+MUST_USE enum err_code round_begin(struct office *office, struct seed_chain *chain,
+                                   enum record_kind kind, struct frozen_round *ret_round);
+/* The head of its record, without the lots. */
+struct record_head frozen_round_head(const struct frozen_round *round, const char *market,
+                                     uint32_t fee_bp);
+
+/* frozen -> committed, or void for that kind, once; the record is chained to the one before it. */
+MUST_USE enum err_code round_end(struct office *office, const struct frozen_round *round,
+                                 struct str record, int32_t awards_count);
+
+/* Voids every frozen round of the market, with a record for each whose chain we can open; a
+ * transaction of its own. `ret_count` says how many. */
+MUST_USE enum err_code rounds_void(struct office *office, const struct seal_key *key,
+                                   uint32_t fee_bp, int32_t *ret_count);
+
+#endif

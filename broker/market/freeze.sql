@@ -1,0 +1,61 @@
+-- name: arrivals_lock
+-- doc: Waits for every batch of arrivals that is under way and holds off new ones until the commit.
+-- lane: write
+-- in: market text
+-- out: locked int4
+select 1 as locked
+from (select pg_advisory_xact_lock(hashtext('undercut/arrivals/' || $1))) l;
+
+-- name: round_open
+-- doc: Closes a round to arrivals: the market's counter moves on and one link of the seed chain is spent.
+--      Behind arrivals_lock, as a statement of its own. No row: not in office, or the link was spent.
+-- in: market text, epoch int8, chain_id int8, chain_index int4
+-- out: round int8
+with office as (
+    update leadership set renewed_at = now() where market = $1 and epoch = $2 returning market
+), link as (
+    update seed_chains c set next_index = c.next_index + 1
+    from office o
+    where c.market = o.market and c.chain_id = $3 and c.next_index = $4
+    returning c.market
+)
+update markets m set round = m.round + 1
+from link l
+where m.market = l.market
+returning m.round - 1 as round;
+
+-- name: round_arrivals
+-- lane: write
+-- in: market text, round int8
+-- out: place int8, message_sha256 bytea
+select place, message_sha256 from arrivals where market = $1 and round = $2 order by place;
+
+-- name: round_freeze
+-- in: market text, round int8, kind text, epoch int8, inputs_root bytea, arrivals_count int4,
+--     chain_id int8, chain_index int4
+insert into rounds (market, round, kind, state, epoch, inputs_root, arrivals_count, chain_id, chain_index)
+values ($1, $2, $3, 'frozen', $4, $5, $6, $7, $8);
+
+-- name: round_frozen
+-- doc: Rounds that were frozen and never committed.
+-- lane: read
+-- in: market text
+-- out: round int8, inputs_root bytea, chain_id int8, chain_index int4
+select round, inputs_root, chain_id, chain_index
+from rounds
+where market = $1 and state = 'frozen'
+order by round;
+
+-- name: round_finish
+-- doc: frozen -> committed or void, once, with the record chained to the one before it.
+-- in: market text, round int8, state text, chain_value bytea?, seed bytea?, record bytea?,
+--     record_sha256 bytea?, awards_count int4
+-- out: round int8
+update rounds r
+set state = $3, chain_value = $4, seed = $5, record = $6, record_sha256 = $7, awards_count = $8,
+    committed_at = now(),
+    previous_sha256 = (select p.record_sha256 from rounds p
+        where p.market = $1 and p.round < $2 and p.record_sha256 is not null
+        order by p.round desc limit 1)
+where r.market = $1 and r.round = $2 and r.state = 'frozen'
+returning r.round;

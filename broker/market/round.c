@@ -1,0 +1,264 @@
+/* The happy path is: every demand that has a lot is put into it, each lot gets the blocks of its
+ * pool as the record's rows, lots are cleared in the order of their keys, loners after their lot,
+ * and each accepted block becomes an award. Failure modes are: a score beyond what a lot may hold
+ * (such a block is left out), and an input that lot_clear refuses, which only a bug in loading can
+ * make.
+ */
+#include "broker/market/round.h"
+
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "auction/recompute.h"
+#include "broker/base/money.h"
+#include "broker/base/must.h"
+
+#define BP_ONE     10000
+#define US_PER_DAY 86400000000LL
+
+struct sha256 arrival_leaf(int64_t round, int64_t place, const struct sha256 *message)
+{
+    uint8_t bytes[16 + sizeof(message->bytes)];
+    uint64_t big[2] = {htobe64((uint64_t)round), htobe64((uint64_t)place)};
+    memcpy(bytes, big, 16);
+    memcpy(bytes + 16, message->bytes, sizeof(message->bytes));
+    return merkle_leaf(bytes, sizeof(bytes));
+}
+
+static void *array_of(size_t count, size_t size)
+{
+    void *array = calloc(count ? count : 1, size);
+    must(array != NULL);
+    return array;
+}
+
+static int64_t tier_multiplier_bp(const struct supply_node *node, struct str tier)
+{
+    if (str_equal_c(tier, "guaranteed"))
+        return node->guaranteed_multiplier_bp;
+    return str_equal_c(tier, "spot") ? node->spot_multiplier_bp : BP_ONE;
+}
+
+static int64_t tier_loss_ms(struct str tier)
+{
+    if (str_equal_c(tier, "guaranteed"))
+        return ADDER_LOSS_GUARANTEED_MS;
+    return str_equal_c(tier, "spot") ? ADDER_LOSS_SPOT_MS : ADDER_LOSS_FLEXIBLE_MS;
+}
+
+/* The adder's usual price is the lot's public index, or the catalogue's; at most as much again. */
+static int64_t block_adder(const struct supply_block *block, const struct round_lot *lot,
+                           int64_t usual_uusd_per_hour, int64_t at_us)
+{
+    struct failure_history history = block->node->history;
+    failure_history_forget(&history, at_us / US_PER_DAY);
+    return adder_for(&history, tier_loss_ms(lot->tier), usual_uusd_per_hour, usual_uusd_per_hour);
+}
+
+static void lot_take_blocks(struct round_lot *lot, const struct round_input *input,
+                            const struct demand *loner)
+{
+    const struct supply_pool *pool = lot->pool;
+    uint32_t size = block_size_index(lot->devices_count);
+    char key[LOT_KEY_SIZE];
+    lot_key_format(pool, lot->devices_count, lot->tier, key);
+    int64_t usual = lot_index_of(input->indexes, key);
+    if (usual < 0)
+        usual = pool->catalogue_uusd_per_hour * lot->devices_count;
+    lot->blocks = array_of(pool->blocks_count[size], sizeof(*lot->blocks));
+    lot->sources = array_of(pool->blocks_count[size], sizeof(struct supply_block *));
+    for (uint32_t i = 0; i < pool->blocks_count[size]; i++) {
+        struct supply_block *block = &pool->blocks[size][i];
+        if (block->is_gone || block->is_sold ||
+            (loner != NULL && demand_avoids(loner, &block->node->node_id)))
+            continue;
+        int64_t ask = mul_div_floor(block->node->ask_uusd_per_device_hour * lot->devices_count,
+                                    tier_multiplier_bp(block->node, lot->tier), BP_ONE);
+        int64_t adder = block_adder(block, lot, usual, input->demands->at[0].at_us);
+        if (ask > LOT_SCORE_MAX - adder)
+            continue;
+        lot->sources[lot->blocks_count] = block;
+        lot->blocks[lot->blocks_count++] = (struct record_block){
+            .id = str_of(block->id),
+            .owner = block->node->account_id,
+            .node = block->node->node_id,
+            .ask_uusd_per_hour = ask,
+            .adder_uusd_per_hour = adder,
+        };
+    }
+}
+
+static void lot_take_demand(struct round_lot *lot, struct demand *demand)
+{
+    lot->wants[lot->demands_count] = demand;
+    lot->demands[lot->demands_count++] = (struct record_demand){
+        .id = str_of(demand->id),
+        .owner = demand->account_id,
+        .r_uusd_per_hour = demand->r_uusd_per_hour,
+        .k = demand->k,
+        .kmin = demand->kmin,
+    };
+}
+
+static void lot_open(struct round_lot *lot, const struct demand *first, uint32_t demands_max)
+{
+    char key[LOT_KEY_SIZE];
+    *lot = (struct round_lot){
+        .pool = first->pool,
+        .devices_count = first->block_size,
+        .tier = first->tier,
+        .is_alone = first->is_alone,
+        .demands = array_of(demands_max, sizeof(struct record_demand)),
+        .wants = array_of(demands_max, sizeof(struct demand *)),
+    };
+    lot_key_format(lot->pool, lot->devices_count, lot->tier, key);
+    if (lot->is_alone)
+        must(str_format(lot->key, sizeof(lot->key), "%s|%s", key, first->id));
+    else
+        must(str_format(lot->key, sizeof(lot->key), "%s", key));
+}
+
+/* The order of clearing: guaranteed, flexible, spot; a lot before its loners; loners dearest first.
+ */
+static int tier_order(struct str tier)
+{
+    return str_equal_c(tier, "guaranteed") ? 0 : str_equal_c(tier, "flexible") ? 1 : 2;
+}
+
+static int demand_order(const void *a, const void *b)
+{
+    const struct demand *left = *(struct demand *const *)a, *right = *(struct demand *const *)b;
+    int tiers = tier_order(left->tier) - tier_order(right->tier);
+    if (tiers != 0)
+        return tiers;
+    if (left->is_alone != right->is_alone)
+        return left->is_alone - right->is_alone;
+    if (left->is_alone && left->r_uusd_per_hour != right->r_uusd_per_hour)
+        return left->r_uusd_per_hour > right->r_uusd_per_hour ? -1 : 1;
+    if (!left->is_alone && left->pool != right->pool)
+        return left->pool < right->pool ? -1 : 1;
+    if (!left->is_alone && left->block_size != right->block_size)
+        return left->block_size < right->block_size ? -1 : 1;
+    return strcmp(left->id, right->id);
+}
+
+static bool is_same_lot(const struct demand *a, const struct demand *b)
+{
+    return !a->is_alone && !b->is_alone && a->pool == b->pool && a->block_size == b->block_size &&
+           str_equal(a->tier, b->tier);
+}
+
+static bool lot_clear_one(struct round_lot *lot, const struct round_input *input)
+{
+    lot_take_blocks(lot, input, lot->is_alone ? lot->wants[0] : NULL);
+    const struct record_lot record = {
+        .key = str_of(lot->key),
+        .blocks = lot->blocks,
+        .demands = lot->demands,
+        .blocks_count = lot->blocks_count,
+        .demands_count = lot->demands_count,
+    };
+    if (record_lot_clear(&record, &input->seed, &lot->memory, &lot->outcome) != LOT_CLEARED)
+        return false;
+    for (uint32_t i = 0; i < lot->outcome.awards_count; i++)
+        lot->sources[lot->outcome.awards[i].block]->is_sold = true;
+    return true;
+}
+
+static int lot_order(const void *a, const void *b)
+{
+    return strcmp(((const struct round_lot *)a)->key, ((const struct round_lot *)b)->key);
+}
+
+static void awards_collect(struct round_clearing *clearing)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < clearing->lots_count; i++)
+        count += clearing->lots[i].outcome.awards_count;
+    clearing->awards = array_of(count, sizeof(struct round_award));
+    for (uint32_t i = 0; i < clearing->lots_count; i++) {
+        const struct round_lot *lot = &clearing->lots[i];
+        for (uint32_t j = 0; j < lot->outcome.awards_count; j++) {
+            const struct lot_award *award = &lot->outcome.awards[j];
+            clearing->awards[clearing->awards_count++] = (struct round_award){
+                .demand = lot->wants[award->demand],
+                .block = lot->sources[award->block],
+                .lot = lot,
+                .theta_uusd_per_hour = award->theta_uusd_per_hour,
+                .price_uusd_per_hour = award->price_uusd_per_hour,
+                .adder_uusd_per_hour = lot->blocks[award->block].adder_uusd_per_hour,
+            };
+        }
+    }
+}
+
+static void supply_unsell(struct supply *supply)
+{
+    for (uint32_t i = 0; i < supply->pools_count; i++)
+        for (uint32_t size = 0; size < BLOCK_SIZES; size++)
+            for (uint32_t j = 0; j < supply->pools[i].blocks_count[size]; j++)
+                supply->pools[i].blocks[size][j].is_sold = false;
+}
+
+bool round_clear(const struct round_input *input, struct round_clearing *ret_clearing)
+{
+    struct demands *demands = input->demands;
+    struct demand **order = array_of(demands->count, sizeof(struct demand *));
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < demands->count; i++)
+        if (demands->at[i].pool != NULL && !demands->at[i].is_out)
+            order[count++] = &demands->at[i];
+    qsort(order, count, sizeof(struct demand *), demand_order);
+    supply_unsell(input->supply);
+
+    *ret_clearing = (struct round_clearing){.lots = array_of(count, sizeof(struct round_lot))};
+    bool is_good = true;
+    for (uint32_t i = 0; i < count && is_good;) {
+        struct round_lot *lot = &ret_clearing->lots[ret_clearing->lots_count++];
+        uint32_t last = i + 1;
+        while (last < count && is_same_lot(order[i], order[last]))
+            last++;
+        lot_open(lot, order[i], last - i);
+        for (; i < last; i++)
+            lot_take_demand(lot, order[i]);
+        is_good = lot_clear_one(lot, input);
+    }
+    free(order);
+    qsort(ret_clearing->lots, ret_clearing->lots_count, sizeof(struct round_lot), lot_order);
+    awards_collect(ret_clearing);
+    return is_good;
+}
+
+void round_clearing_finish(struct round_clearing *clearing)
+{
+    for (uint32_t i = 0; i < clearing->lots_count; i++) {
+        struct round_lot *lot = &clearing->lots[i];
+        free(lot->blocks);
+        free(lot->demands);
+        free(lot->sources);
+        free(lot->wants);
+        buf_finish(&lot->memory);
+    }
+    free(clearing->lots);
+    free(clearing->awards);
+    *clearing = (struct round_clearing){.lots_count = 0};
+}
+
+void round_record(const struct round_clearing *clearing, struct record_head head, struct buf *to)
+{
+    head.lots_count = clearing->lots_count;
+    record_put_head(to, &head);
+    for (uint32_t i = 0; i < clearing->lots_count; i++) {
+        const struct round_lot *lot = &clearing->lots[i];
+        const struct record_lot record = {
+            .key = str_of(lot->key),
+            .blocks = lot->blocks,
+            .demands = lot->demands,
+            .blocks_count = lot->blocks_count,
+            .demands_count = lot->demands_count,
+            .outcome = lot->outcome,
+        };
+        record_put_lot(to, &record);
+    }
+}

@@ -1,0 +1,73 @@
+/* round.h - one clearing of all touched lots in memory: demand and supply in, awards and record
+ * out.
+ *
+ * pure apart from malloc; one thread (the leader's). A lot is cleared by auction/clear.h over the
+ * record's own rows, so what is committed is what a verifier recomputes.
+ *
+ * A workload that avoids a node which sells in its lot cannot be cleared there: taking blocks out
+ * of its reach would break the prefix and with it the rule. It is cleared by itself, after the lot,
+ * over the blocks that are left without those it avoids: the same rule on a lot of its own, whose
+ * key is
+ * "<lot>|<workload>". So it never starves behind a cheap node that it must not use. These go
+ * highest r first, equals by id.
+ *
+ * What the commit's guards refuse (a workload that stopped, a device that went) is marked and the
+ * round is cleared again without it: the record holds what stands and nothing else.
+ */
+#ifndef UNDERCUT_MARKET_ROUND_H
+#define UNDERCUT_MARKET_ROUND_H
+
+#include "auction/record.h"
+#include "broker/market/demand.h"
+
+struct round_lot {
+    char key[LOT_KEY_SIZE + ID_TEXT_SIZE];
+    const struct supply_pool *pool;
+    uint32_t devices_count; /* of each block */
+    struct str tier;
+    struct record_block *blocks; /* ascending by id, as in the record */
+    struct record_demand *demands;
+    struct supply_block **sources; /* of blocks */
+    struct demand **wants;         /* of demands */
+    uint32_t blocks_count, demands_count;
+    struct lot_result outcome;
+    struct buf memory; /* where outcome lives */
+    bool is_alone;
+};
+
+struct round_award {
+    struct demand *demand;
+    struct supply_block *block;
+    const struct round_lot *lot;
+    int64_t theta_uusd_per_hour, price_uusd_per_hour, adder_uusd_per_hour;
+    int replica_row; /* set by the commit: which of the locked replicas it is for */
+};
+
+struct round_clearing {
+    struct round_lot *lots; /* ascending by key */
+    uint32_t lots_count;
+    struct round_award *awards;
+    uint32_t awards_count;
+};
+
+struct round_input {
+    struct supply *supply;
+    struct demands *demands; /* routed */
+    const struct lot_indexes *indexes;
+    struct sha256 seed;
+};
+
+/* Clears; may be called again on the same input after marking is_out and is_gone. Blocks it sold
+ * before are free again unless they were marked. False: an input no lot can have (a bug upstream).
+ */
+MUST_USE bool round_clear(const struct round_input *input, struct round_clearing *ret_clearing);
+void round_clearing_finish(struct round_clearing *clearing);
+
+/* The canonical record; head->lots_count is filled in. */
+void round_record(const struct round_clearing *clearing, struct record_head head, struct buf *to);
+
+/* R_t: the Merkle root over the round's arrivals in the order of their places; a leaf is
+ * merkle_leaf(be64(round) | be64(place) | SHA-256 of the message). */
+struct sha256 arrival_leaf(int64_t round, int64_t place, const struct sha256 *message);
+
+#endif

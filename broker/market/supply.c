@@ -1,0 +1,205 @@
+/* The happy path is: rows come ordered by pool and node, so one pass makes pools, nodes and
+ * devices; cutting then makes blocks, largest size first, halving what is left over for smaller
+ * wishes. Failure modes are: a database error, which leaves nothing to finish.
+ */
+#include "broker/market/supply.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/base/must.h"
+#include "gen/broker/market/supply.sql.h"
+
+uint32_t block_size_index(uint32_t devices)
+{
+    must(devices == 1 || devices == 2 || devices == 4 || devices == 8);
+    return (uint32_t)__builtin_ctz(devices);
+}
+
+int trust_rank(struct str trust)
+{
+    static const char *const names[] = {"simulated", "unverified", "verified", "attested"};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+        if (str_equal_c(trust, names[i]))
+            return (int)i;
+    return -1;
+}
+
+static void *array_of(size_t count, size_t size)
+{
+    void *array = calloc(count ? count : 1, size);
+    must(array != NULL);
+    return array;
+}
+
+static bool is_same_pool(const struct supply_pool *pool, const struct supply_load_out *row)
+{
+    return str_equal(pool->region, row->region) && str_equal(pool->class, row->class) &&
+           str_equal(pool->trust, row->trust);
+}
+
+static struct supply_pool *pool_of(struct supply *supply, const struct supply_load_out *row,
+                                   uint32_t nodes_count)
+{
+    if (supply->pools_count > 0 && is_same_pool(&supply->pools[supply->pools_count - 1], row))
+        return &supply->pools[supply->pools_count - 1];
+    struct supply_pool *pool = &supply->pools[supply->pools_count++];
+    *pool = (struct supply_pool){
+        .region = row->region,
+        .class = row->class,
+        .trust = row->trust,
+        .catalogue_uusd_per_hour = row->catalogue_uusd_per_hour,
+        .node_first = nodes_count,
+    };
+    return pool;
+}
+
+static void node_take(struct supply_node *node, const struct supply_load_out *row,
+                      uint32_t device_first)
+{
+    *node = (struct supply_node){
+        .node_id = row->node_id,
+        .account_id = row->account_id,
+        .history = {.failures_milli = row->failures_milli,
+                    .observed_ms = row->observed_ms,
+                    .day = row->history_day},
+        .ask_uusd_per_device_hour = row->price_uusd_per_device_hour,
+        .spot_multiplier_bp = row->spot_multiplier_bp,
+        .guaranteed_multiplier_bp = row->guaranteed_multiplier_bp,
+        .device_first = device_first,
+    };
+}
+
+enum err_code supply_load(struct session *session, const struct supply_query *query,
+                          struct supply *ret_supply)
+{
+    const struct supply_load_in in = {
+        .market = str_of(query->market),
+        .regions = query->regions,
+        .regions_count = query->regions_count,
+        .classes = query->classes,
+        .classes_count = query->classes_count,
+        .round = query->round,
+    };
+    struct sql_result *rows = NULL;
+    enum err_code err = supply_load_run(session, &in, &rows);
+    if (err != ERR_OK)
+        return err;
+    size_t count = (size_t)sql_result_rows(rows);
+    *ret_supply = (struct supply){
+        .rows = rows,
+        .pools = array_of(count, sizeof(struct supply_pool)),
+        .nodes = array_of(count, sizeof(struct supply_node)),
+        .devices = array_of(count, sizeof(struct supply_device)),
+    };
+    uint32_t nodes_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct supply_load_out row;
+        supply_load_row(rows, (int)i, &row);
+        struct supply_pool *pool = pool_of(ret_supply, &row, nodes_count);
+        bool is_new = pool->nodes_count == 0 ||
+                      !uuid_equal(ret_supply->nodes[nodes_count - 1].node_id, row.node_id);
+        if (is_new) {
+            node_take(&ret_supply->nodes[nodes_count++], &row, i);
+            pool->nodes_count++;
+        }
+        ret_supply->nodes[nodes_count - 1].devices_count++;
+        ret_supply->devices[i] =
+            (struct supply_device){.device_id = row.device_id, .is_simulated = row.is_simulated};
+    }
+    return ERR_OK;
+}
+
+static int block_order(const void *a, const void *b)
+{
+    const struct supply_block *left = a, *right = b;
+    return strcmp(left->id, right->id);
+}
+
+static void block_add(struct supply_pool *pool, const struct supply_node *node,
+                      const struct supply_device *devices, uint32_t size)
+{
+    struct supply_block *block = &pool->blocks[size][pool->blocks_count[size]++];
+    *block = (struct supply_block){.node = node, .devices = devices, .devices_count = 1u << size};
+    uuid_text(devices[0].device_id, block->id);
+}
+
+static void blocks_sort(struct supply_pool *pool, uint32_t size)
+{
+    qsort(pool->blocks[size], pool->blocks_count[size], sizeof(struct supply_block), block_order);
+}
+
+/* A block of 2^size devices can come to be from as many free devices at most. */
+static void pool_make_room(const struct supply *supply, struct supply_pool *pool)
+{
+    uint32_t devices_count = 0;
+    for (uint32_t i = 0; i < pool->nodes_count; i++)
+        devices_count += supply->nodes[pool->node_first + i].devices_count;
+    for (uint32_t size = 0; size < BLOCK_SIZES; size++)
+        pool->blocks[size] = array_of(devices_count >> size, sizeof(struct supply_block));
+}
+
+static void node_cut(const struct supply *supply, struct supply_pool *pool,
+                     const struct supply_node *node)
+{
+    const struct supply_device *at = &supply->devices[node->device_first];
+    uint32_t left = node->devices_count;
+    for (uint32_t size = BLOCK_SIZES; size-- > 0;) {
+        for (; left >= 1u << size; left -= 1u << size) {
+            block_add(pool, node, at, size);
+            at += 1u << size;
+        }
+    }
+}
+
+/* How many blocks of 2^size devices to halve: what is left over, as far as smaller ones are short.
+ */
+static uint32_t halves_for(const struct supply_pool *pool, uint32_t size)
+{
+    int64_t left_over = pool->blocks_count[size] - pool->wanted[size];
+    int64_t short_devices = 0;
+    for (uint32_t i = 0; i < size; i++) {
+        int64_t missing = pool->wanted[i] - pool->blocks_count[i];
+        short_devices += missing > 0 ? missing << i : 0;
+    }
+    int64_t needed = (short_devices + (1 << size) - 1) >> size;
+    int64_t halves = left_over < needed ? left_over : needed;
+    return halves > 0 ? (uint32_t)halves : 0;
+}
+
+static void pool_cut(const struct supply *supply, struct supply_pool *pool)
+{
+    pool_make_room(supply, pool);
+    for (uint32_t i = 0; i < pool->nodes_count; i++)
+        node_cut(supply, pool, &supply->nodes[pool->node_first + i]);
+    for (uint32_t size = BLOCK_SIZES; size-- > 0;) {
+        blocks_sort(pool, size);
+        uint32_t halves = size > 0 ? halves_for(pool, size) : 0;
+        for (uint32_t i = 0; i < halves; i++) {
+            const struct supply_block *block = &pool->blocks[size][i];
+            block_add(pool, block->node, block->devices, size - 1);
+            block_add(pool, block->node, block->devices + block->devices_count / 2, size - 1);
+        }
+        pool->blocks_count[size] -= halves;
+        memmove(pool->blocks[size], pool->blocks[size] + halves,
+                pool->blocks_count[size] * sizeof(struct supply_block));
+    }
+}
+
+void supply_cut(struct supply *supply)
+{
+    for (uint32_t i = 0; i < supply->pools_count; i++)
+        pool_cut(supply, &supply->pools[i]);
+}
+
+void supply_finish(struct supply *supply)
+{
+    for (uint32_t i = 0; i < supply->pools_count; i++)
+        for (uint32_t size = 0; size < BLOCK_SIZES; size++)
+            free(supply->pools[i].blocks[size]);
+    free(supply->pools);
+    free(supply->nodes);
+    free(supply->devices);
+    sql_result_release(supply->rows);
+    *supply = (struct supply){.pools_count = 0};
+}

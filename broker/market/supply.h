@@ -1,0 +1,84 @@
+/* supply.h - what can be sold in a round: the free devices, pooled, and cut into blocks.
+ *
+ * one thread (the leader's). supply_load() reads; the rest is pure. A pool is (region, class,
+ * trust); cut for a block size and offered in a tier it is the supply of one lot. Strings and rows
+ * belong to the supply and live until supply_finish(). A book that is kept in memory between rounds
+ * can take the place of supply_load(): nothing else reads supply from the database.
+ *
+ * Cutting: each node's free devices are cut largest first (7 = 4 + 2 + 1). Where blocks of a size
+ * are more than wanted and smaller ones are short, as many as it takes are halved, in order of id.
+ * This reads counts, never an ask, so it cannot be bid into. Every round cuts anew, so halves that
+ * stay unsold grow together by themselves. (After market.md section 1 and M 4.2.)
+ */
+#ifndef UNDERCUT_MARKET_SUPPLY_H
+#define UNDERCUT_MARKET_SUPPLY_H
+
+#include "auction/adder.h"
+#include "auction/policy.h"
+#include "broker/base/err.h"
+#include "broker/base/id.h"
+#include "broker/base/str.h"
+
+struct session;
+struct sql_result;
+
+#define BLOCK_SIZES 4 /* 1, 2, 4, 8 devices: index i stands for 1 << i */
+
+struct supply_node { /* one node's free devices of one class */
+    struct uuid node_id, account_id;
+    struct failure_history history;
+    int64_t ask_uusd_per_device_hour;
+    int32_t spot_multiplier_bp, guaranteed_multiplier_bp;
+    uint32_t device_first, devices_count;
+};
+
+struct supply_device {
+    struct uuid device_id;
+    bool is_simulated;
+};
+
+struct supply_block {
+    char id[ID_TEXT_SIZE]; /* its first device's, for ties and the record */
+    const struct supply_node *node;
+    const struct supply_device *devices;
+    uint32_t devices_count;
+    bool is_sold; /* in this clearing */
+    bool is_gone; /* refused at the commit */
+};
+
+struct supply_pool {
+    struct str region, class, trust;
+    int64_t catalogue_uusd_per_hour; /* per device */
+    uint32_t node_first, nodes_count;
+    int64_t wanted[BLOCK_SIZES];              /* blocks asked for by all who accept the pool */
+    struct supply_block *blocks[BLOCK_SIZES]; /* ascending by id */
+    uint32_t blocks_count[BLOCK_SIZES];
+};
+
+struct supply {
+    struct sql_result *rows;
+    struct supply_pool *pools;
+    struct supply_node *nodes;
+    struct supply_device *devices;
+    uint32_t pools_count;
+};
+
+struct supply_query {
+    const char *market;
+    const struct str *regions, *classes;
+    size_t regions_count, classes_count;
+    int64_t round;
+};
+
+MUST_USE enum err_code supply_load(struct session *session, const struct supply_query *query,
+                                   struct supply *ret_supply);
+/* Cuts every pool by its `wanted`. */
+void supply_cut(struct supply *supply);
+void supply_finish(struct supply *supply);
+
+/* 1, 2, 4, 8 -> 0, 1, 2, 3. */
+uint32_t block_size_index(uint32_t devices);
+/* simulated < unverified < verified < attested; -1 for anything else. */
+int trust_rank(struct str trust);
+
+#endif
