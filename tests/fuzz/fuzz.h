@@ -1,4 +1,5 @@
-/* fuzz.h - what every target shares. A target returns 0; a broken promise is a must() that fails. */
+/* fuzz.h - what every target shares. A target returns 0; a broken promise is a must() that fails.
+ */
 #ifndef UNDERCUT_TESTS_FUZZ_H
 #define UNDERCUT_TESTS_FUZZ_H
 

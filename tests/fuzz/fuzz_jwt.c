@@ -1,5 +1,6 @@
-/* Tokens made by a forger. 'e' edits a genuine token: {position, byte} pairs, position over the length
- * modulo; anything else is a token of the forger's own. Only the genuine bytes may be believed. */
+/* Tokens made by a forger. 'e' edits a genuine token: {position, byte} pairs, position over the
+ * length modulo; anything else is a token of the forger's own. Only the genuine bytes may be
+ * believed. */
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

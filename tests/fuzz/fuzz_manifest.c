@@ -1,5 +1,6 @@
-/* A manifest from anywhere, as JSON or as YAML: bound completely, or refused with a reason. The first
- * byte says which; the target of the request is fuzzed beside it, since it goes the same way. */
+/* A manifest from anywhere, as JSON or as YAML: bound completely, or refused with a reason. The
+ * first byte says which; the target of the request is fuzzed beside it, since it goes the same way.
+ */
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
@@ -68,8 +69,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct str body = bind_target(&of_target, fuzz_str(data + 1, size - 1));
     if (body.at == NULL)
         body = STR("");
-    json_t *value = data[0] == 'y' ? yaml_to_json(body, why, sizeof(why))
-                                   : json_parse(body, why, sizeof(why));
+    json_t *value =
+        data[0] == 'y' ? yaml_to_json(body, why, sizeof(why)) : json_parse(body, why, sizeof(why));
     must((value == NULL) == (why[0] != '\0'));
     if (value != NULL) {
         struct schema_binding of_body = {.alloc = home_alloc, .data = &home};

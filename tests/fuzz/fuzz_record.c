@@ -1,5 +1,5 @@
-/* A record from anywhere: what the decoder accepts has exactly that one encoding, and judging it never
- * trusts a byte of it. */
+/* A record from anywhere: what the decoder accepts has exactly that one encoding, and judging it
+ * never trusts a byte of it. */
 #include "tests/fuzz/fuzz.h"
 
 #include "auction/recompute.h"
