@@ -14,6 +14,7 @@ struct stream {
     struct buf sending, queued;
     bool is_sending, is_ending, is_over;
     void (*gone)(void *data);
+    void (*drained)(void *data); /* NULL: nobody asked */
     void *data;
 };
 
@@ -57,6 +58,8 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
         h2o_send(req, NULL, 0, H2O_SEND_STATE_ERROR);
     else if (stream->queued.len > 0 || stream->is_ending)
         send_next(stream);
+    else if (stream->drained != NULL)
+        stream->drained(stream->data);
 }
 
 static void on_stop(h2o_generator_t *generator, h2o_req_t *req)
@@ -108,6 +111,11 @@ bool stream_send(struct stream *stream, struct str bytes)
     if (!stream->is_sending)
         send_next(stream);
     return true;
+}
+
+void stream_on_drained(struct stream *stream, void (*drained)(void *data))
+{
+    stream->drained = drained;
 }
 
 void stream_end(struct stream *stream)
