@@ -1,9 +1,9 @@
 /* agent.c - the loop, and everything it needs, made and unmade in order.
  *
- * The happy path is: prepare receipts, build the report, post it (the broker holds it until something
- * changes), apply the answer, again. A change on this side cuts the held call short.
- * Failure modes are: no broker (back off with jitter, go on running), an unsigned answer (dropped), a
- * refusal (said in the log, tried again: the operator must act), another agent on the same state
+ * The happy path is: prepare receipts, build the report, post it (the broker holds it until
+ * something changes), apply the answer, again. A change on this side cuts the held call short.
+ * Failure modes are: no broker (back off with jitter, go on running), an unsigned answer (dropped),
+ * a refusal (said in the log, tried again: the operator must act), another agent on the same state
  * folder (refused at start).
  */
 #include "nodeagent/agent.h"
@@ -25,16 +25,16 @@
 #include "nodeagent/converge.h"
 #include "nodeagent/report.h"
 
-#define PATH_SIZE 512
-#define HOLD_MS 4000
-#define SYNC_TIMEOUT_MS 12000
-#define CUT_AFTER_MS 50       /* a held call is never younger: bounds the rate of syncs ... */
-#define CUT_AGAIN_MS 250      /* ... and a slow broker gets time to answer after a cut */
-#define BACKOFF_FIRST_MS 200
-#define BACKOFF_MAX_MS 5000
-#define INVENTORY_MS 5000
+#define PATH_SIZE           512
+#define HOLD_MS             4000
+#define SYNC_TIMEOUT_MS     12000
+#define CUT_AFTER_MS        50  /* a held call is never younger: bounds the rate of syncs ... */
+#define CUT_AGAIN_MS        250 /* ... and a slow broker gets time to answer after a cut */
+#define BACKOFF_FIRST_MS    200
+#define BACKOFF_MAX_MS      5000
+#define INVENTORY_MS        5000
 #define RECEIPT_INTERVAL_MS 60000
-#define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_PATH        "/proc/sys/kernel/random/boot_id"
 
 struct agent {
     struct config config;
@@ -217,12 +217,13 @@ bool agent_enrol(struct agent *agent, char ret_why[256])
     while ((outcome = link_enrol(&link, buf_str(&body), &answer, ret_why)) == LINK_UNREACHABLE &&
            !agent->is_stopping && !agent->config.is_once) {
         char why[300];
-        log_event(LOG_WARN, "enrol_delayed", "why=%s", log_quote(str_of(ret_why), why, sizeof(why)));
+        log_event(LOG_WARN, "enrol_delayed", "why=%s",
+                  log_quote(str_of(ret_why), why, sizeof(why)));
         back_off(agent);
     }
-    bool is_enrolled = outcome == LINK_OK &&
-                       identity_enrol(&agent->identity, agent->config.state_dir,
-                                      agent->config.url, buf_str(&answer), ret_why);
+    bool is_enrolled =
+        outcome == LINK_OK && identity_enrol(&agent->identity, agent->config.state_dir,
+                                             agent->config.url, buf_str(&answer), ret_why);
     if (is_enrolled)
         log_event(LOG_INFO, "node_enrolled", "node=%s region=%s", agent->identity.node_id,
                   agent->identity.region);
@@ -383,8 +384,8 @@ static bool sync_once(struct agent *agent)
     return outcome == LINK_OK || outcome == LINK_CUT;
 }
 
-/* Twice as long each time, and each node a little different, so that a broker that comes back is not
- * met by all of them at once. */
+/* Twice as long each time, and each node a little different, so that a broker that comes back is
+ * not met by all of them at once. */
 static void back_off(struct agent *agent)
 {
     uint32_t random;

@@ -10,7 +10,7 @@
 
 #include "broker/base/str.h"
 
-#define HEAD_MAX 4096
+#define HEAD_MAX   4096
 #define PATIENCE_S 10
 
 static bool write_all(int fd, struct str bytes)

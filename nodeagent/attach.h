@@ -1,8 +1,8 @@
 /* attach.h - the live output of a container: a hijacked engine connection and its frames.
  *
  * Attaching before the start loses nothing on either engine; following the log does (Podman 4.3.1).
- * A frame is {u8 stream, 0, 0, 0, u32be length} and so many bytes; frames are not lines. The parser is
- * pure and keeps its place between feeds.
+ * A frame is {u8 stream, 0, 0, 0, u32be length} and so many bytes; frames are not lines. The parser
+ * is pure and keeps its place between feeds.
  */
 #ifndef UNDERCUT_NODEAGENT_ATTACH_H
 #define UNDERCUT_NODEAGENT_ATTACH_H

@@ -20,7 +20,7 @@ struct option_row {
     const char *env; /* NULL: only an option */
     option_set *set;
     size_t offset;
-    size_t size;   /* of a text; minimum of a number in `min` */
+    size_t size; /* of a text; minimum of a number in `min` */
     int64_t min;
     int64_t max;
     bool is_flag;
@@ -33,15 +33,21 @@ static option_set price_set;
 static option_set slots_set;
 static option_set runner_set;
 
-#define TEXT(option, variable, field)                                                      \
-    {.name = (option), .env = (variable), .set = text_set,                                 \
-     .offset = offsetof(struct config, field), .size = sizeof(((struct config *)0)->field)}
-#define NUMBER(option, variable, field, low, high)                                         \
-    {.name = (option), .env = (variable), .set = number_set,                               \
-     .offset = offsetof(struct config, field), .min = (low), .max = (high)}
-#define FLAG(option, variable, field)                                                      \
-    {.name = (option), .env = (variable), .set = flag_set,                                 \
-     .offset = offsetof(struct config, field), .is_flag = true}
+#define TEXT(option, variable, field)                                                         \
+    {                                                                                         \
+        .name = (option), .env = (variable), .set = text_set,                                 \
+        .offset = offsetof(struct config, field), .size = sizeof(((struct config *)0)->field) \
+    }
+#define NUMBER(option, variable, field, low, high)                            \
+    {                                                                         \
+        .name = (option), .env = (variable), .set = number_set,               \
+        .offset = offsetof(struct config, field), .min = (low), .max = (high) \
+    }
+#define FLAG(option, variable, field)                             \
+    {                                                             \
+        .name = (option), .env = (variable), .set = flag_set,     \
+        .offset = offsetof(struct config, field), .is_flag = true \
+    }
 
 static const struct option_row rows[] = {
     TEXT("--url", "UNDERCUT_URL", url),
@@ -114,8 +120,8 @@ static bool command_set(struct config *config, const char *word)
         const char *word;
         enum config_command command;
     } commands[] = {
-        {"run", CONFIG_RUN},       {"enrol", CONFIG_ENROL},      {"status", CONFIG_STATUS},
-        {"help", CONFIG_HELP},     {"--help", CONFIG_HELP},      {"-h", CONFIG_HELP},
+        {"run", CONFIG_RUN},         {"enrol", CONFIG_ENROL},       {"status", CONFIG_STATUS},
+        {"help", CONFIG_HELP},       {"--help", CONFIG_HELP},       {"-h", CONFIG_HELP},
         {"version", CONFIG_VERSION}, {"--version", CONFIG_VERSION},
     };
     for (size_t i = 0; i < ARRAY_COUNT(commands); i++)

@@ -12,8 +12,8 @@
 #include "broker/base/must.h"
 
 #define CONFIG_PRICES_MAX 16
-#define CONFIG_SLOTS_MAX 8
-#define CONFIG_TEXT_SIZE 256
+#define CONFIG_SLOTS_MAX  8
+#define CONFIG_TEXT_SIZE  256
 
 enum config_command {
     CONFIG_RUN = 1,

@@ -1,20 +1,20 @@
 /* container.c - manifest in, create body out.
  *
- * The happy path is a JSON object built top-down: what runs, its environment, its labels, its walls.
- * Failure modes are none: what is odd in a manifest (a variable that would steer the dynamic linker,
- * a value that is not text) is left out.
+ * The happy path is a JSON object built top-down: what runs, its environment, its labels, its
+ * walls. Failure modes are none: what is odd in a manifest (a variable that would steer the dynamic
+ * linker, a value that is not text) is left out.
  */
 #include "nodeagent/container.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define USER "65534:65534" /* nobody, unless the manifest says otherwise */
-#define FILES_MAX 1024
+#define USER          "65534:65534" /* nobody, unless the manifest says otherwise */
+#define FILES_MAX     1024
 #define PROCESSES_MAX 4096
-#define PIDS_MAX 1024
-#define TMP_MIB 64
-#define MIB (1LL << 20)
+#define PIDS_MAX      1024
+#define TMP_MIB       64
+#define MIB           (1LL << 20)
 
 static json_t *env_make(const struct container_spec *spec);
 static json_t *labels_make(const struct container_spec *spec);
@@ -22,8 +22,7 @@ static json_t *host_config_make(const struct container_spec *spec, json_t *env);
 
 void container_name(const char *lease_id, int64_t epoch, char ret_name[CONTAINER_NAME_SIZE])
 {
-    must(str_format(ret_name, CONTAINER_NAME_SIZE, "undercut-%s-%lld", lease_id,
-                    (long long)epoch));
+    must(str_format(ret_name, CONTAINER_NAME_SIZE, "undercut-%s-%lld", lease_id, (long long)epoch));
 }
 
 /* `from` in the manifest becomes `to` in the body, when it is there. */
@@ -86,10 +85,10 @@ static void env_copy(json_t *env, const json_t *from)
 {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)from, name, value)
+    json_object_foreach ((json_t *)from, name, value)
         if (json_is_string(value) && !is_forbidden(name))
-            env_add(env, name, (struct str){.at = json_string_value(value),
-                                            .len = json_string_length(value)});
+            env_add(env, name,
+                    (struct str){.at = json_string_value(value), .len = json_string_length(value)});
 }
 
 static void env_number(json_t *env, const char *name, int64_t number)
@@ -128,7 +127,8 @@ static json_t *tmpfs_make(const struct container_spec *spec)
     int64_t mib = order->disk_mib > 0 ? order->disk_mib : TMP_MIB;
     if (order->memory_mib > 0 && mib > order->memory_mib)
         mib = order->memory_mib;
-    /* Docker gives an absent /tmp the owner and mode of the image; Podman refuses the owner options. */
+    /* Docker gives an absent /tmp the owner and mode of the image; Podman refuses the owner
+     * options. */
     const char *owner = spec->flavour == ENGINE_DOCKER ? ",uid=65534,gid=65534" : "";
     char options[96];
     must(str_format(options, sizeof(options), "rw,size=%lldm,mode=1777%s", (long long)mib, owner));
@@ -153,17 +153,17 @@ static void limits_put(const struct container_spec *spec, json_t *host)
         json_object_set_new(host, "NanoCpus", json_integer(order->vcpu_milli * 1000000));
     json_object_set_new(host, "PidsLimit", json_integer(PIDS_MAX));
     /* Named here, because Podman without CAP_SYS_RESOURCE cannot set its own defaults. */
-    json_object_set_new(host, "Ulimits",
-                        json_pack("[o,o]", ulimit_make("nofile", FILES_MAX),
-                                  ulimit_make("nproc", PROCESSES_MAX)));
+    json_object_set_new(
+        host, "Ulimits",
+        json_pack("[o,o]", ulimit_make("nofile", FILES_MAX), ulimit_make("nproc", PROCESSES_MAX)));
 }
 
 static json_t *host_config_make(const struct container_spec *spec, json_t *env)
 {
-    json_t *host = json_pack("{s:b,s:[s],s:[s],s:s,s:{s:s},s:{s:s,s:{}}}", "ReadonlyRootfs", 1,
-                             "CapDrop", "ALL", "SecurityOpt", "no-new-privileges", "NetworkMode",
-                             "none", "RestartPolicy", "Name", "no", "LogConfig", "Type", "none",
-                             "Config");
+    json_t *host =
+        json_pack("{s:b,s:[s],s:[s],s:s,s:{s:s},s:{s:s,s:{}}}", "ReadonlyRootfs", 1, "CapDrop",
+                  "ALL", "SecurityOpt", "no-new-privileges", "NetworkMode", "none", "RestartPolicy",
+                  "Name", "no", "LogConfig", "Type", "none", "Config");
     must(host);
     limits_put(spec, host);
     json_object_set_new(host, "Tmpfs", tmpfs_make(spec));

@@ -1,11 +1,11 @@
 /* converge.c - desired against actual, lease by lease.
  *
- * The happy path is: a new lease is accepted (the next report acknowledges it), a worker starts when
- * its devices are free, and when it has exited, its final receipt is stored and the broker lists it
- * no more, it is forgotten.
- * Failure modes are: a lease that this machine cannot run (refused), one that the broker no longer
- * wants or has given a newer epoch (stopped), and whatever a killed agent left: containers without a
- * record go, records without a container go back to the start or end as vanished.
+ * The happy path is: a new lease is accepted (the next report acknowledges it), a worker starts
+ * when its devices are free, and when it has exited, its final receipt is stored and the broker
+ * lists it no more, it is forgotten. Failure modes are: a lease that this machine cannot run
+ * (refused), one that the broker no longer wants or has given a newer epoch (stopped), and whatever
+ * a killed agent left: containers without a record go, records without a container go back to the
+ * start or end as vanished.
  */
 #include "nodeagent/converge.h"
 
@@ -93,8 +93,8 @@ static void stray_remove(struct converge *converge, const struct container_found
     struct run_key key = {.lease_id = stray->lease_id, .epoch = stray->epoch};
     struct run *run = runner->open(runner, &key);
     must(str_format(run->container_id, sizeof(run->container_id), "%s", stray->id));
-    log_event(LOG_WARN, "container_stray", "lease=%s epoch=%lld container=%.12s",
-              stray->lease_id, (long long)stray->epoch, stray->id);
+    log_event(LOG_WARN, "container_stray", "lease=%s epoch=%lld container=%.12s", stray->lease_id,
+              (long long)stray->epoch, stray->id);
     runner->remove(run);
     runner->close(run);
 }

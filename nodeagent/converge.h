@@ -28,8 +28,8 @@ struct converge {
 MUST_USE bool converge_start(struct converge *converge);
 /* After each verified answer. */
 void converge_apply(struct converge *converge, const struct desired *desired);
-/* Before each report, with the lock held: joins ended workers, and makes the receipts that are due -
- * periodic ones, and final ones for what has exited. */
+/* Before each report, with the lock held: joins ended workers, and makes the receipts that are due
+ * - periodic ones, and final ones for what has exited. */
 void converge_prepare(struct converge *converge);
 /* Ends all workers; containers run on. */
 void converge_end(struct converge *converge);

@@ -2,11 +2,11 @@
 
 #include <stdlib.h>
 
-#define STOP_GRACE_S 10
-#define RECEIPT_INTERVAL_MS 60000
+#define STOP_GRACE_S            10
+#define RECEIPT_INTERVAL_MS     60000
 #define RECEIPT_INTERVAL_MIN_MS 100
-#define LOG_BYTES_MAX (4 << 20)
-#define LEASES_MAX 4096
+#define LOG_BYTES_MAX           (4 << 20)
+#define LEASES_MAX              4096
 
 static const char *lease_parse(json_t *json, struct desired_lease *ret_lease);
 

@@ -1,7 +1,7 @@
 /* desired.h - the broker's answer to a sync: the whole state that it wants this node to be in.
  *
- * pure. The answer is already verified to be the market's; it is parsed strictly all the same, because
- * names from it become container names and paths.
+ * pure. The answer is already verified to be the market's; it is parsed strictly all the same,
+ * because names from it become container names and paths.
  */
 #ifndef UNDERCUT_NODEAGENT_DESIRED_H
 #define UNDERCUT_NODEAGENT_DESIRED_H

@@ -15,7 +15,7 @@
 
 #define CALL_TIMEOUT_MS 60000
 #define PULL_TIMEOUT_MS 1800000
-#define PATH_SIZE 1024
+#define PATH_SIZE       1024
 
 struct engine {
     struct engine_facts facts;
@@ -36,8 +36,7 @@ static enum engine_outcome api(struct engine *engine, const struct api_call *cal
                                struct http_reply *ret_reply, char ret_why[ENGINE_WHY_SIZE]);
 static enum engine_outcome api_json(struct engine *engine, const char *path, json_t **ret_json);
 static enum image_outcome image_pull(struct engine *engine, struct str reference,
-                                     const json_t *registry_auth,
-                                     char ret_why[ENGINE_WHY_SIZE]);
+                                     const json_t *registry_auth, char ret_why[ENGINE_WHY_SIZE]);
 static void url_escape(struct str text, struct buf *to);
 
 struct engine *engine_open(const char *url, char ret_why[ENGINE_WHY_SIZE])
@@ -240,8 +239,8 @@ static enum image_outcome image_outcome_of(enum engine_outcome outcome)
 }
 
 enum image_outcome engine_image_get(struct engine *engine, struct str reference,
-                                    const json_t *registry_auth_or_null,
-                                    char ret_id[IMAGE_ID_SIZE], char ret_why[ENGINE_WHY_SIZE])
+                                    const json_t *registry_auth_or_null, char ret_id[IMAGE_ID_SIZE],
+                                    char ret_why[ENGINE_WHY_SIZE])
 {
     ret_why[0] = '\0';
     enum engine_outcome found = image_find(engine, reference, ret_id);
@@ -253,8 +252,7 @@ enum image_outcome engine_image_get(struct engine *engine, struct str reference,
                          STR_ARG(reference));
         return IMAGE_NOT_FOUND;
     }
-    enum image_outcome pulled =
-        image_pull(engine, reference, registry_auth_or_null, ret_why);
+    enum image_outcome pulled = image_pull(engine, reference, registry_auth_or_null, ret_why);
     if (pulled != IMAGE_PRESENT)
         return pulled;
     return image_outcome_of(image_find(engine, reference, ret_id));
@@ -298,8 +296,7 @@ static void auth_header(const json_t *registry_auth, struct buf *ret_header)
 }
 
 static enum image_outcome image_pull(struct engine *engine, struct str reference,
-                                     const json_t *registry_auth,
-                                     char ret_why[ENGINE_WHY_SIZE])
+                                     const json_t *registry_auth, char ret_why[ENGINE_WHY_SIZE])
 {
     struct buf path = {0};
     struct buf header = {0};
@@ -409,8 +406,7 @@ enum engine_outcome engine_container_inspect(struct engine *engine, const char *
     return ENGINE_OK;
 }
 
-enum engine_outcome engine_container_kill(struct engine *engine, const char *id,
-                                          const char *signal)
+enum engine_outcome engine_container_kill(struct engine *engine, const char *id, const char *signal)
 {
     char path[PATH_SIZE];
     char why[ENGINE_WHY_SIZE];
@@ -456,8 +452,7 @@ enum engine_outcome engine_container_list(struct engine *engine, const char *nod
         const json_t *item = json_array_get(list, i);
         const json_t *labels = json_object_get(item, "Labels");
         text_copy(json_str(item, "Id"), found[i].id, sizeof(found[i].id));
-        text_copy(json_str(labels, "undercut.lease"), found[i].lease_id,
-                  sizeof(found[i].lease_id));
+        text_copy(json_str(labels, "undercut.lease"), found[i].lease_id, sizeof(found[i].lease_id));
         if (!str_to_i64(json_str(labels, "undercut.epoch"), &found[i].epoch))
             found[i].epoch = 0;
     }
@@ -467,8 +462,8 @@ enum engine_outcome engine_container_list(struct engine *engine, const char *nod
     return ENGINE_OK;
 }
 
-static enum engine_outcome exec_create(struct engine *engine, const char *id,
-                                       const json_t *command, char ret_exec_id[CONTAINER_ID_SIZE])
+static enum engine_outcome exec_create(struct engine *engine, const char *id, const json_t *command,
+                                       char ret_exec_id[CONTAINER_ID_SIZE])
 {
     char path[PATH_SIZE];
     must(str_format(path, sizeof(path), "/containers/%s/exec", id));

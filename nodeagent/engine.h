@@ -1,9 +1,9 @@
 /* engine.h - the container engine on this machine: Docker Engine API v1.41 over its unix socket.
  *
- * A handle belongs to one thread (only engine_cut() may come from another). Two flavours, Podman and
- * Docker, are told apart by GET /version; their differences end here and in container.c. Errors carry
- * the engine's own sentence, for the operator's log and the lease's detail.
- * Source: docs.docker.com/engine/api/v1.41, and measurements on Podman 4.3.1 and Docker 20.10.
+ * A handle belongs to one thread (only engine_cut() may come from another). Two flavours, Podman
+ * and Docker, are told apart by GET /version; their differences end here and in container.c. Errors
+ * carry the engine's own sentence, for the operator's log and the lease's detail. Source:
+ * docs.docker.com/engine/api/v1.41, and measurements on Podman 4.3.1 and Docker 20.10.
  */
 #ifndef UNDERCUT_NODEAGENT_ENGINE_H
 #define UNDERCUT_NODEAGENT_ENGINE_H
@@ -17,9 +17,9 @@
 #include "broker/base/must.h"
 #include "broker/base/str.h"
 
-#define ENGINE_WHY_SIZE 256
+#define ENGINE_WHY_SIZE   256
 #define CONTAINER_ID_SIZE 80
-#define IMAGE_ID_SIZE 80
+#define IMAGE_ID_SIZE     80
 
 enum engine_flavour { ENGINE_PODMAN = 1, ENGINE_DOCKER };
 
@@ -74,8 +74,8 @@ const struct engine_facts *engine_facts(const struct engine *engine);
 const char *engine_flavour_name(enum engine_flavour flavour);
 void engine_cut(struct engine *engine); /* any thread: the running or next pull ends */
 
-/* Finds `reference` in the engine's store, else pulls it. `ret_id` is its config digest, the one name
- * of an image on which both engines agree. */
+/* Finds `reference` in the engine's store, else pulls it. `ret_id` is its config digest, the one
+ * name of an image on which both engines agree. */
 MUST_USE enum image_outcome engine_image_get(struct engine *engine, struct str reference,
                                              const json_t *registry_auth_or_null,
                                              char ret_id[IMAGE_ID_SIZE],

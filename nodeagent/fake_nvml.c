@@ -8,20 +8,21 @@
  *      uuid=GPU-0001 mem_mb=24564 cc=8.9
  *      lost=1
  *
- * It exports the symbol undercut_fake_nvml, by which the agent knows it and labels every device of it
- * as simulated.
+ * The happy path is: read the file, answer from it. Failure modes are: no file (as without a
+ * driver), no such device, a device marked lost. It exports the symbol undercut_fake_nvml, by which
+ * the agent knows it and labels every device of it as simulated.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NVML_OK 0
-#define NVML_INVALID 2
+#define NVML_OK        0
+#define NVML_INVALID   2
 #define NVML_NOT_FOUND 6
 #define NVML_TOO_SMALL 7
 #define NVML_NO_DRIVER 9
-#define NVML_GPU_LOST 15
-#define GPUS_MAX 32
+#define NVML_GPU_LOST  15
+#define GPUS_MAX       32
 
 struct fake_gpu {
     char name[96];

@@ -7,7 +7,7 @@
 #include "broker/base/str.h"
 
 #define LIBRARY_TARGET "/usr/local/nvidia/lib64"
-#define PATH_SIZE 256
+#define PATH_SIZE      256
 
 void gpu_close(struct gpu_source *source)
 {
@@ -53,8 +53,8 @@ static void env_add(json_t *env, const char *name, const char *value)
         json_array_append_new(env, json_string(text));
 }
 
-/* The driver's user-space half must match the kernel's, so it comes from the machine and not from the
- * image. */
+/* The driver's user-space half must match the kernel's, so it comes from the machine and not from
+ * the image. */
 static void nvidia_libraries_add(json_t *host_config)
 {
     static const char *const folders[] = {"/usr/lib/x86_64-linux-gnu", "/usr/lib64",

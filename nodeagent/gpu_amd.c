@@ -2,8 +2,8 @@
  *
  * The happy path is: each /sys/class/drm/card<N>/device with vendor 0x1002 and video memory is one
  * device; unique_id names it for ever, its drm/renderD<M> is the node that a container needs.
- * Failure modes are: no such folder (no AMD devices), a card without unique_id (consumer cards before
- * RDNA: its PCI address stands in), a missing product name (the PCI device id stands in).
+ * Failure modes are: no such folder (no AMD devices), a card without unique_id (consumer cards
+ * before RDNA: its PCI address stands in), a missing product name (the PCI device id stands in).
  */
 #include "nodeagent/gpu.h"
 
@@ -18,9 +18,9 @@
 
 #include "broker/base/str.h"
 
-#define PATH_SIZE 512
+#define PATH_SIZE  512
 #define AMD_VENDOR "0x1002"
-#define MIB (1024 * 1024)
+#define MIB        (1024 * 1024)
 
 struct amd {
     struct gpu_source source;

@@ -1,10 +1,10 @@
 /* gpu_nvml.c - NVIDIA devices through NVML, loaded at run time.
  *
  * The happy path is: open the library, start it, and ask per device for name, UUID, memory, compute
- * capability and minor number. Only the few declarations used are repeated here, so no SDK is needed.
- * Failure modes are: no library (no NVIDIA devices), a driver that does not answer, a device that fell
- * off the bus (left out until it is back).
- * Source: NVML API reference, docs.nvidia.com/deploy/nvml-api.
+ * capability and minor number. Only the few declarations used are repeated here, so no SDK is
+ * needed. Failure modes are: no library (no NVIDIA devices), a driver that does not answer, a
+ * device that fell off the bus (left out until it is back). Source: NVML API reference,
+ * docs.nvidia.com/deploy/nvml-api.
  */
 #include "nodeagent/gpu.h"
 
@@ -14,7 +14,7 @@
 #include "broker/base/str.h"
 
 #define NVML_OK 0
-#define MIB (1024 * 1024)
+#define MIB     (1024 * 1024)
 
 typedef void *nvml_device;
 
@@ -92,9 +92,8 @@ static bool device_read(const struct nvml *nvml, unsigned int index, struct devi
 {
     nvml_device handle;
     struct nvml_memory memory;
-    struct device device = {.index = (int)index,
-                            .vendor = DEVICE_NVIDIA,
-                            .is_simulated = nvml->is_stand_in};
+    struct device device = {
+        .index = (int)index, .vendor = DEVICE_NVIDIA, .is_simulated = nvml->is_stand_in};
     if (nvml->by_index(index, &handle) != NVML_OK ||
         nvml->name(handle, device.model, sizeof(device.model)) != NVML_OK ||
         nvml->uuid(handle, device.hardware_id, sizeof(device.hardware_id)) != NVML_OK ||

@@ -1,8 +1,9 @@
 /* http.c - libcurl behind one function.
  *
- * The happy path is: set the easy handle's options, drive it through a multi handle until it is done,
- * hand over status, body and signature header. The multi handle is there only because it can be woken.
- * Failure modes are: nobody listens, time runs out, the reply is too large, somebody cuts the call.
+ * The happy path is: set the easy handle's options, drive it through a multi handle until it is
+ * done, hand over status, body and signature header. The multi handle is there only because it can
+ * be woken. Failure modes are: nobody listens, time runs out, the reply is too large, somebody cuts
+ * the call.
  */
 #include "nodeagent/http.h"
 
@@ -14,8 +15,8 @@
 #include "broker/base/clock.h"
 
 #define CONNECT_TIMEOUT_MS 5000L
-#define POLL_MS 1000
-#define SIGNATURE_HEADER "undercut-signature:"
+#define POLL_MS            1000
+#define SIGNATURE_HEADER   "undercut-signature:"
 
 struct http_client {
     CURL *easy;

@@ -1,7 +1,7 @@
 /* http.h - one blocking HTTP exchange at a time, over TCP or a unix socket, that can be cut short.
  *
- * A client belongs to one thread and keeps its connection; only http_client_cut() may be called from
- * another. The only file that knows libcurl. Replies over HTTP_REPLY_MAX count as failed.
+ * A client belongs to one thread and keeps its connection; only http_client_cut() may be called
+ * from another. The only file that knows libcurl. Replies over HTTP_REPLY_MAX count as failed.
  */
 #ifndef UNDERCUT_NODEAGENT_HTTP_H
 #define UNDERCUT_NODEAGENT_HTTP_H
@@ -13,7 +13,7 @@
 #include "broker/base/must.h"
 #include "broker/base/str.h"
 
-#define HTTP_REPLY_MAX (8u << 20)
+#define HTTP_REPLY_MAX   (8u << 20)
 #define HTTP_HEADERS_MAX 8
 
 enum http_outcome {
@@ -25,8 +25,8 @@ enum http_outcome {
 struct http_call {
     const char *method;
     const char *url;
-    const char *socket_path_or_null; /* unix socket to use instead of the URL's host */
-    struct str body;                 /* none: no body */
+    const char *socket_path_or_null;       /* unix socket to use instead of the URL's host */
+    struct str body;                       /* none: no body */
     const char *headers[HTTP_HEADERS_MAX]; /* "Name: value"; unused ones NULL */
     int64_t timeout_ms;
     bool can_cut;         /* http_client_cut() may end it ... */

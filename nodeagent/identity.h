@@ -1,7 +1,7 @@
 /* identity.h - who this node is: its key from installation, and what enrolment gave it.
  *
- * pure apart from files. `key.ed25519` (0600) is the secret seed, made once and before enrolment, so
- * that enrolling again after a lost answer gives the same node. `agent.json` (0600) is the rest.
+ * pure apart from files. `key.ed25519` (0600) is the secret seed, made once and before enrolment,
+ * so that enrolling again after a lost answer gives the same node. `agent.json` (0600) is the rest.
  */
 #ifndef UNDERCUT_NODEAGENT_IDENTITY_H
 #define UNDERCUT_NODEAGENT_IDENTITY_H
@@ -24,7 +24,8 @@ struct identity {
     struct ed25519_public market_key;
 };
 
-/* Reads both files below `state_dir` (made, 0700, when absent); makes the key when there is none. */
+/* Reads both files below `state_dir` (made, 0700, when absent); makes the key when there is none.
+ */
 MUST_USE bool identity_load(const char *state_dir, struct identity *ret_identity,
                             char ret_why[256]);
 /* Takes the answer of the enrolment, and writes agent.json durably. */

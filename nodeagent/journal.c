@@ -1,9 +1,9 @@
 /* journal.c - append, fsync, and now and then a fresh file by rename.
  *
- * The happy path is: lines collect in `pending`, journal_sync() appends them in one write and fsyncs;
- * the live value of each key is kept in memory, so that a rewrite never reads the file.
- * Failure modes are: a torn tail (dropped at open), a crash in mid-rewrite (the old file still has its
- * name), a full disk (abort: see journal_put).
+ * The happy path is: lines collect in `pending`, journal_sync() appends them in one write and
+ * fsyncs; the live value of each key is kept in memory, so that a rewrite never reads the file.
+ * Failure modes are: a torn tail (dropped at open), a crash in mid-rewrite (the old file still has
+ * its name), a full disk (abort: see journal_put).
  */
 #include "nodeagent/journal.h"
 
@@ -18,8 +18,8 @@
 
 #include "broker/base/hash.h"
 
-#define PATH_SIZE 512
-#define CHECK_LEN 8
+#define PATH_SIZE     512
+#define CHECK_LEN     8
 #define REWRITE_BYTES (256 * 1024)
 
 struct record {

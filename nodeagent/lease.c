@@ -1,41 +1,43 @@
 /* lease.c - the state table of a lease on its node, and its durable record.
  *
  * The happy path is: accepted, pulling, creating, probing, running, exited, forgotten.
- * Failure modes are rows of the table: every state but the last two has a road to exited, and after a
- * restart a lease goes back to accepted or is taken up where its container is.
+ * Failure modes are rows of the table: every state but the last two has a road to exited, and after
+ * a restart a lease goes back to accepted or is taken up where its container is.
  */
 #include "nodeagent/lease.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* clang-format off */
+#define ROW(from, event, to, why) {LEASE_##from, LEASE_##event, LEASE_##to, why}
 static const struct fsm_row rows[] = {
-    /* clang-format off */
-    {LEASE_ACCEPTED, LEASE_BEGIN,        LEASE_PULLING,   "its devices are free, so the image comes first"},
-    {LEASE_ACCEPTED, LEASE_REFUSE,       LEASE_EXITED,    "this machine cannot do what the lease says"},
-    {LEASE_ACCEPTED, LEASE_STOP,         LEASE_EXITED,    "it was stopped before anything was started"},
-    {LEASE_PULLING,  LEASE_IMAGE_READY,  LEASE_CREATING,  "the image is here"},
-    {LEASE_PULLING,  LEASE_IMAGE_FAILED, LEASE_EXITED,    "the image cannot be had"},
-    {LEASE_PULLING,  LEASE_STOP,         LEASE_EXITED,    "it was stopped while the image was fetched"},
-    {LEASE_PULLING,  LEASE_RESTART,      LEASE_ACCEPTED,  "the agent was restarted while the image was fetched"},
-    {LEASE_CREATING, LEASE_STARTED,      LEASE_PROBING,   "the container runs"},
-    {LEASE_CREATING, LEASE_START_FAILED, LEASE_EXITED,    "the engine could not make or start the container"},
-    {LEASE_CREATING, LEASE_STOP,         LEASE_EXITED,    "it was stopped before its container ran"},
-    {LEASE_CREATING, LEASE_RESTART,      LEASE_ACCEPTED,  "the agent was restarted before the container ran"},
-    {LEASE_CREATING, LEASE_END,          LEASE_EXITED,    "the container ran and ended while the agent was away"},
-    {LEASE_PROBING,  LEASE_READY,        LEASE_RUNNING,   "it is ready, so healthy time starts"},
-    {LEASE_PROBING,  LEASE_NEVER_READY,  LEASE_STOPPING,  "its readiness probe failed too often"},
-    {LEASE_PROBING,  LEASE_STOP,         LEASE_STOPPING,  "it was stopped before it was ready"},
-    {LEASE_PROBING,  LEASE_END,          LEASE_EXITED,    "the container ended before it was ready"},
-    {LEASE_PROBING,  LEASE_VANISH,       LEASE_EXITED,    "the container is gone and nobody saw it end"},
-    {LEASE_RUNNING,  LEASE_STOP,         LEASE_STOPPING,  "its stop was asked for, so its grace starts"},
-    {LEASE_RUNNING,  LEASE_END,          LEASE_EXITED,    "the container ended by itself"},
-    {LEASE_RUNNING,  LEASE_VANISH,       LEASE_EXITED,    "the container is gone and nobody saw it end"},
-    {LEASE_STOPPING, LEASE_END,          LEASE_EXITED,    "the container ended after its stop"},
-    {LEASE_STOPPING, LEASE_VANISH,       LEASE_EXITED,    "the container is gone, as it should be"},
-    {LEASE_EXITED,   LEASE_RELEASE,      LEASE_FORGOTTEN, "the broker has its end and its final receipt"},
-    /* clang-format on */
+    ROW(ACCEPTED, BEGIN,        PULLING,   "its devices are free, so the image comes first"),
+    ROW(ACCEPTED, REFUSE,       EXITED,    "this machine cannot do what the lease says"),
+    ROW(ACCEPTED, STOP,         EXITED,    "it was stopped before anything was started"),
+    ROW(PULLING,  IMAGE_READY,  CREATING,  "the image is here"),
+    ROW(PULLING,  IMAGE_FAILED, EXITED,    "the image cannot be had"),
+    ROW(PULLING,  STOP,         EXITED,    "it was stopped while the image was fetched"),
+    ROW(PULLING,  RESTART,      ACCEPTED,  "the agent was restarted while the image was fetched"),
+    ROW(CREATING, STARTED,      PROBING,   "the container runs"),
+    ROW(CREATING, START_FAILED, EXITED,    "the engine could not make or start the container"),
+    ROW(CREATING, STOP,         EXITED,    "it was stopped before its container ran"),
+    ROW(CREATING, RESTART,      ACCEPTED,  "the agent was restarted before the container ran"),
+    ROW(CREATING, END,          EXITED,    "the container ran and ended while the agent was away"),
+    ROW(PROBING,  READY,        RUNNING,   "it is ready, so healthy time starts"),
+    ROW(PROBING,  NEVER_READY,  STOPPING,  "its readiness probe failed too often"),
+    ROW(PROBING,  STOP,         STOPPING,  "it was stopped before it was ready"),
+    ROW(PROBING,  END,          EXITED,    "the container ended before it was ready"),
+    ROW(PROBING,  VANISH,       EXITED,    "the container is gone and nobody saw it end"),
+    ROW(RUNNING,  STOP,         STOPPING,  "its stop was asked for, so its grace starts"),
+    ROW(RUNNING,  END,          EXITED,    "the container ended by itself"),
+    ROW(RUNNING,  VANISH,       EXITED,    "the container is gone and nobody saw it end"),
+    ROW(STOPPING, END,          EXITED,    "the container ended after its stop"),
+    ROW(STOPPING, VANISH,       EXITED,    "the container is gone, as it should be"),
+    ROW(EXITED,   RELEASE,      FORGOTTEN, "the broker has its end and its final receipt"),
 };
+#undef ROW
+/* clang-format on */
 
 const char *lease_state_name(enum lease_state state)
 {
@@ -68,12 +70,18 @@ static const char *state_name(int state)
 static const char *event_name(int event)
 {
     static const char *const names[] = {
-        [LEASE_BEGIN] = "begin",           [LEASE_REFUSE] = "refuse",
-        [LEASE_IMAGE_READY] = "image_ready", [LEASE_IMAGE_FAILED] = "image_failed",
-        [LEASE_STARTED] = "started",       [LEASE_START_FAILED] = "start_failed",
-        [LEASE_READY] = "ready",           [LEASE_NEVER_READY] = "never_ready",
-        [LEASE_STOP] = "stop",             [LEASE_END] = "end",
-        [LEASE_VANISH] = "vanish",         [LEASE_RESTART] = "restart",
+        [LEASE_BEGIN] = "begin",
+        [LEASE_REFUSE] = "refuse",
+        [LEASE_IMAGE_READY] = "image_ready",
+        [LEASE_IMAGE_FAILED] = "image_failed",
+        [LEASE_STARTED] = "started",
+        [LEASE_START_FAILED] = "start_failed",
+        [LEASE_READY] = "ready",
+        [LEASE_NEVER_READY] = "never_ready",
+        [LEASE_STOP] = "stop",
+        [LEASE_END] = "end",
+        [LEASE_VANISH] = "vanish",
+        [LEASE_RESTART] = "restart",
         [LEASE_RELEASE] = "release",
     };
     return names[event];

@@ -1,8 +1,8 @@
 /* lease.h - a lease as this node knows it, and the roads between its states.
  *
- * pure. lease_step() is the one function that changes `state`. What must survive a kill of the agent
- * is written by lease_emit() and read by lease_read(); manifest and secrets are not: the broker sends
- * them again with its first answer.
+ * pure. lease_step() is the one function that changes `state`. What must survive a kill of the
+ * agent is written by lease_emit() and read by lease_read(); manifest and secrets are not: the
+ * broker sends them again with its first answer.
  */
 #ifndef UNDERCUT_NODEAGENT_LEASE_H
 #define UNDERCUT_NODEAGENT_LEASE_H
@@ -48,23 +48,23 @@ struct lease {
     enum lease_state state;
     struct desired_lease order; /* order.json is NULL from a restart until the first answer */
     struct meter meter;
-    char boot_id[40];       /* of the kernel under which the meter's marks were made */
+    char boot_id[40]; /* of the kernel under which the meter's marks were made */
     bool was_ready;
-    char container_id[80];  /* empty until made */
-    char image_id[80];      /* "sha256:..." of its configuration */
+    char container_id[80]; /* empty until made */
+    char image_id[80];     /* "sha256:..." of its configuration */
     int64_t stop_grace_ms;
     int64_t memory_mib;
-    char *readiness;        /* JSON text of the manifest's probe, or NULL; owned */
-    char stop_as[24];       /* the reason to report when our stop ended it */
-    char reason[24];        /* why it exited */
+    char *readiness;  /* JSON text of the manifest's probe, or NULL; owned */
+    char stop_as[24]; /* the reason to report when our stop ended it */
+    char reason[24];  /* why it exited */
     bool has_exit_code;
     int exit_code;
     char detail[257];
     int64_t final_receipt_seq; /* 0: not made yet */
     /* not kept: */
-    bool is_listed;      /* in the broker's last answer */
+    bool is_listed; /* in the broker's last answer */
     bool is_stop_wanted;
-    bool is_over;        /* its worker has returned */
+    bool is_over;          /* its worker has returned */
     int64_t saved_mono_ms; /* when the meter was last journaled */
     struct worker *worker; /* the thread that tends it, or NULL; owned by the agent */
 };
@@ -79,8 +79,8 @@ void lease_take_order(struct lease *lease, const struct desired_lease *order);
 const struct fsm_row *lease_step(struct lease *lease, enum lease_event event);
 extern const struct fsm lease_fsm;
 const char *lease_state_name(enum lease_state state);
-/* What the broker is told: "starting", "running" or "exited". A lease that is being stopped and never
- * was ready stays "starting", because "running" starts the meter. */
+/* What the broker is told: "starting", "running" or "exited". A lease that is being stopped and
+ * never was ready stays "starting", because "running" starts the meter. */
 const char *lease_report_state(const struct lease *lease);
 const char *lease_stage(enum lease_state state); /* "pulling" ...; NULL when there is none */
 

@@ -12,9 +12,9 @@
 #include "broker/base/hash.h"
 #include "broker/base/json.h"
 
-#define ENROL_TIMEOUT_MS 15000
+#define ENROL_TIMEOUT_MS    15000
 #define SIGNATURE_TEXT_SIZE 96
-#define HEADER_SIZE 160
+#define HEADER_SIZE         160
 
 struct stamp { /* what one request is signed with */
     char boot[ID_TEXT_SIZE];
@@ -132,15 +132,15 @@ static bool answer_verifies(const struct link *link, const struct stamp *stamp,
                             const struct http_reply *reply)
 {
     struct ed25519_signature signature;
-    ptrdiff_t len = base64url_decode(str_of(reply->signature), signature.bytes,
-                                     sizeof(signature.bytes));
+    ptrdiff_t len =
+        base64url_decode(str_of(reply->signature), signature.bytes, sizeof(signature.bytes));
     if (len != (ptrdiff_t)sizeof(signature.bytes))
         return false;
     char hash[65];
     struct buf text = {0};
     link_hash_hex(buf_str(&reply->body), hash);
-    buf_add_format(&text, "undercut/reply/v1|%s|%s|%s|%d|%s", link->identity->node_id,
-                   stamp->boot, stamp->seq, reply->status, hash);
+    buf_add_format(&text, "undercut/reply/v1|%s|%s|%s|%d|%s", link->identity->node_id, stamp->boot,
+                   stamp->seq, reply->status, hash);
     bool is_good = ed25519_verify(&link->identity->market_key, &signature, text.at, text.len);
     buf_finish(&text);
     return is_good;
@@ -150,8 +150,8 @@ static enum link_outcome problem_read(const struct http_reply *reply, char ret_w
 {
     char parse_why[128];
     json_t *json = json_parse(buf_str(&reply->body), parse_why, sizeof(parse_why));
-    (void)str_format(ret_why, 256, "%d %.*s: %.*s", reply->status,
-                     STR_ARG(json_str(json, "code")), STR_ARG(json_str(json, "detail")));
+    (void)str_format(ret_why, 256, "%d %.*s: %.*s", reply->status, STR_ARG(json_str(json, "code")),
+                     STR_ARG(json_str(json, "detail")));
     json_decref(json);
     bool is_passing = reply->status >= 500 || reply->status == 408 || reply->status == 429;
     return is_passing ? LINK_UNREACHABLE : LINK_REFUSED;

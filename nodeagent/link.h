@@ -34,8 +34,8 @@ void link_start(struct link *link, const char *url, const struct identity *ident
 void link_finish(struct link *link);
 struct http_client *link_client_create(const struct link *link);
 
-/* POSTs `body` to /v1/nodes/{node_id}/`action`, signed. On LINK_OK `ret_answer` is the verified body
- * and the caller's to finish. */
+/* POSTs `body` to /v1/nodes/{node_id}/`action`, signed. On LINK_OK `ret_answer` is the verified
+ * body and the caller's to finish. */
 MUST_USE enum link_outcome link_post(struct link *link, struct http_client *client,
                                      const struct http_call *shape, struct buf *ret_answer,
                                      char ret_why[256]);

@@ -1,16 +1,14 @@
 /* logs.c - streams of pieces, one thread that ships them.
  *
- * The happy path is: output is added as pieces; the thread takes what fits one call from all streams,
- * posts it, and takes off what the broker's next_offset covers.
- * Failure modes are: no broker (pieces wait, then are dropped and the gap is marked), a full quota (the
- * rest is dropped silently: the broker says so itself), an offset that the broker sees differently
- * (ours follows).
+ * The happy path is: output is added as pieces; the thread takes what fits one call from all
+ * streams, posts it, and takes off what the broker's next_offset covers. Failure modes are: no
+ * broker (pieces wait, then are dropped and the gap is marked), a full quota (the rest is dropped
+ * silently: the broker says so itself), an offset that the broker sees differently (ours follows).
  */
 #include "nodeagent/logs.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -19,12 +17,12 @@
 #include "broker/base/json.h"
 #include "broker/base/log.h"
 
-#define PIECE_MAX 32768        /* bytes of one piece */
-#define CALL_BYTES_MAX 131072  /* raw bytes of one call: base64 and names stay below 256 KiB */
+#define PIECE_MAX       32768  /* bytes of one piece */
+#define CALL_BYTES_MAX  131072 /* raw bytes of one call: base64 and names stay below 256 KiB */
 #define CALL_TIMEOUT_MS 15000
-#define BATCH_MS 50            /* output that comes in drops is shipped in gulps */
-#define RETRY_MS 1000
-#define QUOTA_BYTES (4 << 20)
+#define BATCH_MS        50 /* output that comes in drops is shipped in gulps */
+#define RETRY_MS        1000
+#define QUOTA_BYTES     (4 << 20)
 
 struct piece {
     struct piece *next;
@@ -42,10 +40,10 @@ struct log_stream {
     struct piece *first;
     struct piece *last;
     size_t queued_bytes;
-    size_t dropped_bytes;   /* since the last mark */
-    size_t sent_count;      /* pieces at the head that are in the running call */
-    int64_t offset;         /* of the first piece */
-    bool is_asking;         /* the offset is not known yet */
+    size_t dropped_bytes; /* since the last mark */
+    size_t sent_count;    /* pieces at the head that are in the running call */
+    int64_t offset;       /* of the first piece */
+    bool is_asking;       /* the offset is not known yet */
     bool is_full;
     bool is_closed;
 };
@@ -281,26 +279,35 @@ static bool has_work(const struct logs *logs)
     return false;
 }
 
+/* Standard base64 is the URL form with two other digits, and padding. */
+static void base64_add(struct buf *to, const char *bytes, size_t len)
+{
+    buf_reserve(to, 4 * ((len + 2) / 3) + 1);
+    char *text = to->at + to->len;
+    size_t text_len = base64url_encode((const uint8_t *)bytes, len, text);
+    for (size_t i = 0; i < text_len; i++)
+        text[i] = text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
+    to->len += text_len;
+    for (; text_len % 4; text_len++)
+        buf_add_c(to, "=");
+}
+
 static void chunk_emit(struct json_out *out, const struct log_stream *stream, int64_t offset,
                        const struct piece *piece_or_null)
 {
     static const char *const kinds[] = {[LOG_OUT] = "out", [LOG_ERR] = "err", [LOG_GAP] = "gap"};
-    size_t len = piece_or_null ? piece_or_null->len : 0;
-    size_t size = sodium_base64_encoded_len(len, sodium_base64_VARIANT_ORIGINAL);
-    char *text = malloc(size);
-    must(text);
-    sodium_bin2base64(text, size,
-                      (const unsigned char *)(piece_or_null ? piece_or_null->bytes : ""), len,
-                      sodium_base64_VARIANT_ORIGINAL);
+    struct buf text = {0};
+    if (piece_or_null)
+        base64_add(&text, piece_or_null->bytes, piece_or_null->len);
     json_object_open(out, NULL);
     json_put_c(out, "lease_id", stream->lease_id);
     json_put_i64(out, "epoch", stream->epoch);
     json_put_i64(out, "offset", offset);
     json_put_c(out, "stream", kinds[piece_or_null ? piece_or_null->kind : LOG_GAP]);
     json_put_i64(out, "at_us", piece_or_null ? piece_or_null->at_us : clock_now_us());
-    json_put_c(out, "data", text);
+    json_put_str(out, "data", piece_or_null ? buf_str(&text) : STR(""));
     json_object_close(out);
-    free(text);
+    buf_finish(&text);
 }
 
 /* As many pieces from the head of each stream as fit one call; returns how many chunks. */
@@ -356,8 +363,8 @@ static void stream_fill(struct log_stream *stream)
         piece_drop_first(stream);
 }
 
-/* Takes off what is covered. An answer beyond what was sent means that the stream was longer than we
- * knew: nothing is taken off, and the pieces go again behind it. */
+/* Takes off what is covered. An answer beyond what was sent means that the stream was longer than
+ * we knew: nothing is taken off, and the pieces go again behind it. */
 static void stream_advance(struct log_stream *stream, int64_t next_offset)
 {
     int64_t sent_end = stream->offset;

@@ -2,8 +2,8 @@
  *
  * any thread. One stream per lease and epoch; one shipping thread per node. What the broker cannot
  * take in time is dropped from the middle and the place is marked: a container never waits for us.
- * Offsets count the bytes of a stream over out, err and gap marks together; the broker's next_offset
- * is the truth, so after a restart of the agent an empty chunk first asks for it.
+ * Offsets count the bytes of a stream over out, err and gap marks together; the broker's
+ * next_offset is the truth, so after a restart of the agent an empty chunk first asks for it.
  */
 #ifndef UNDERCUT_NODEAGENT_LOGS_H
 #define UNDERCUT_NODEAGENT_LOGS_H

@@ -33,8 +33,8 @@ static int fail(const char *why)
 static void *service_main(void *arg)
 {
     struct service *service = arg;
-    service->is_good = agent_is_enrolled(service->agent) ||
-                       agent_enrol(service->agent, service->why);
+    service->is_good =
+        agent_is_enrolled(service->agent) || agent_enrol(service->agent, service->why);
     if (service->is_good && !service->only_enrol)
         service->is_good = agent_run(service->agent, service->why);
     /* The main thread waits for a signal; this is the one that says "done". */

@@ -1,6 +1,7 @@
 #include "nodeagent/meter.h"
 
-#define WALL_DRIFT_MAX_US 2000000 /* more than this between two marks means somebody set the clock */
+#define WALL_DRIFT_MAX_US \
+    2000000 /* more than this between two marks means somebody set the clock */
 
 static void count_until(struct meter *meter, int64_t until_mono_ms)
 {

@@ -24,8 +24,8 @@ void meter_observe(struct meter *meter, bool is_healthy, int64_t now_mono_ms, in
 /* The container is gone; it ended at `ended_mono_ms` on our clock. */
 void meter_end(struct meter *meter, int64_t ended_mono_ms);
 
-/* The container is gone and ended while nobody watched; the engine says when, on the wall clock. When
- * the wall clock jumped since the mark, only what was counted before stays. */
+/* The container is gone and ended while nobody watched; the engine says when, on the wall clock.
+ * When the wall clock jumped since the mark, only what was counted before stays. */
 void meter_end_by_wall(struct meter *meter, int64_t ended_wall_us, int64_t now_mono_ms,
                        int64_t now_wall_us);
 

@@ -1,9 +1,9 @@
 /* readiness.c - the probing thread and its three kinds of question.
  *
- * The happy path is: join the container's network namespace once, then per period one question with a
- * time limit, and a note of the answer for the worker to read.
- * Failure modes are: nobody listens yet, no answer in time, a bad status, a command that fails; and a
- * namespace that cannot be joined, which fails every question with that sentence.
+ * The happy path is: join the container's network namespace once, then per period one question with
+ * a time limit, and a note of the answer for the worker to read. Failure modes are: nobody listens
+ * yet, no answer in time, a bad status, a command that fails; and a namespace that cannot be
+ * joined, which fails every question with that sentence.
  */
 #include "nodeagent/readiness.h"
 
@@ -21,8 +21,8 @@
 
 #include "broker/base/clock.h"
 
-#define PERIOD_S 5
-#define FAILURES_MAX 3
+#define PERIOD_S          5
+#define FAILURES_MAX      3
 #define ANSWER_TIMEOUT_MS 2000
 
 struct prober {
@@ -188,7 +188,8 @@ static bool ask(struct prober *prober, char ret_why[160])
         return fd >= 0;
     }
     int exit_code = -1;
-    int64_t timeout_ms = ANSWER_TIMEOUT_MS > probe->period_ms ? ANSWER_TIMEOUT_MS : probe->period_ms;
+    int64_t timeout_ms =
+        ANSWER_TIMEOUT_MS > probe->period_ms ? ANSWER_TIMEOUT_MS : probe->period_ms;
     enum engine_outcome outcome =
         engine_exec(prober->engine, prober->container_id, probe->command, timeout_ms, &exit_code);
     if (outcome == ENGINE_OK && exit_code == 0)
@@ -227,9 +228,8 @@ static int connect_local(int port, int64_t until_mono_ms)
     int result = connect(fd, (struct sockaddr *)&address, sizeof(address));
     int error = result == 0 ? 0 : errno;
     socklen_t size = sizeof(error);
-    if (error == EINPROGRESS &&
-        (!wait_for(fd, POLLOUT, until_mono_ms) ||
-         getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0))
+    if (error == EINPROGRESS && (!wait_for(fd, POLLOUT, until_mono_ms) ||
+                                 getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0))
         error = ETIMEDOUT;
     if (error) {
         close(fd);

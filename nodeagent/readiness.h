@@ -1,8 +1,8 @@
 /* readiness.h - asks a container, again and again, whether it is ready.
  *
  * One thread per probed container. http_get and tcp connect from inside the container's network
- * namespace, which has no other way in; exec runs a command through the engine. A thread that probes
- * has joined the namespace for good and does nothing else.
+ * namespace, which has no other way in; exec runs a command through the engine. A thread that
+ * probes has joined the namespace for good and does nothing else.
  */
 #ifndef UNDERCUT_NODEAGENT_READINESS_H
 #define UNDERCUT_NODEAGENT_READINESS_H
@@ -32,11 +32,11 @@ void probe_finish(struct probe *probe);
 struct prober;
 
 struct probe_result {
-    bool is_known;   /* at least one answer */
-    bool is_passing; /* the last answer */
+    bool is_known;      /* at least one answer */
+    bool is_passing;    /* the last answer */
     int failures_count; /* in a row */
     bool has_given_up;  /* failures_max of them */
-    char why[160];   /* of the last failure */
+    char why[160];      /* of the last failure */
 };
 
 /* Takes over the probe. `wake_fd` (an eventfd) is written when the answer changes. */

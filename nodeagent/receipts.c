@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEQ_KEY "receipt_seq"
+#define SEQ_KEY    "receipt_seq"
 #define KEY_PREFIX "receipt:"
-#define KEY_SIZE 40
+#define KEY_SIZE   40
 
 static int64_t seq_of(struct str key)
 {

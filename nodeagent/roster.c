@@ -7,7 +7,7 @@
 #include "broker/base/log.h"
 
 #define KEY_PREFIX "lease:"
-#define KEY_SIZE 96
+#define KEY_SIZE   96
 
 static void key_of(const struct lease *lease, char ret_key[KEY_SIZE])
 {
@@ -30,8 +30,7 @@ void roster_start(struct roster *roster, struct journal *journal)
     struct str key;
     struct str json;
     for (size_t i = 0; journal_each(journal, i, &key, &json); i++) {
-        struct lease *lease =
-            str_starts_with(key, STR(KEY_PREFIX)) ? lease_read(json) : NULL;
+        struct lease *lease = str_starts_with(key, STR(KEY_PREFIX)) ? lease_read(json) : NULL;
         if (lease)
             append(roster, lease);
     }
@@ -93,10 +92,9 @@ bool roster_step(struct roster *roster, struct lease *lease, enum lease_event ev
     char why[160];
     char reason[64];
     log_event(LOG_INFO, "lease_stepped",
-              "lease=%s epoch=%lld from=%s to=%s why=%s reason=%s healthy_ms=%lld",
-              lease->lease_id, (long long)lease->epoch,
-              lease_state_name((enum lease_state)row->from), lease_state_name(lease->state),
-              log_quote(str_of(row->why), why, sizeof(why)),
+              "lease=%s epoch=%lld from=%s to=%s why=%s reason=%s healthy_ms=%lld", lease->lease_id,
+              (long long)lease->epoch, lease_state_name((enum lease_state)row->from),
+              lease_state_name(lease->state), log_quote(str_of(row->why), why, sizeof(why)),
               lease->reason[0] ? log_quote(str_of(lease->reason), reason, sizeof(reason)) : "-",
               (long long)lease->meter.healthy_ms);
     roster_save(roster, lease);

@@ -1,7 +1,8 @@
 /* roster.h - the leases of this node: one list, one lock, one door for every change.
  *
- * any thread, under roster_lock(). Each step is journaled before the lock is let go, so that what the
- * broker hears was on disk first. Leases live until roster_forget(); pointers stay good meanwhile.
+ * any thread, under roster_lock(). Each step is journaled before the lock is let go, so that what
+ * the broker hears was on disk first. Leases live until roster_forget(); pointers stay good
+ * meanwhile.
  */
 #ifndef UNDERCUT_NODEAGENT_ROSTER_H
 #define UNDERCUT_NODEAGENT_ROSTER_H

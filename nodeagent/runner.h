@@ -1,8 +1,8 @@
 /* runner.h - what runs a lease: a container engine, or a stand-in that only pretends.
  *
- * A `struct run` is one lease's life on a runner and belongs to one worker thread; only `wake` may be
- * called from another. Calls block. The two runners answer alike, and the stand-in labels the whole
- * node simulated.
+ * A `struct run` is one lease's life on a runner and belongs to one worker thread; only `wake` may
+ * be called from another. Calls block. The two runners answer alike, and the stand-in labels the
+ * whole node simulated.
  */
 #ifndef UNDERCUT_NODEAGENT_RUNNER_H
 #define UNDERCUT_NODEAGENT_RUNNER_H
@@ -26,11 +26,11 @@ enum run_outcome {
     RUN_CUT,    /* a wake ended it */
 };
 
-enum run_sight { /* what a look at the run shows */
-    RUN_RUNS = 1, /* verified just now */
-    RUN_ENDED,    /* `run->ended` says how */
-    RUN_GONE,     /* no trace of it */
-    RUN_UNKNOWN,  /* the engine does not answer */
+enum run_sight {               /* what a look at the run shows */
+                 RUN_RUNS = 1, /* verified just now */
+                 RUN_ENDED,    /* `run->ended` says how */
+                 RUN_GONE,     /* no trace of it */
+                 RUN_UNKNOWN,  /* the engine does not answer */
 };
 
 struct run_ended {
@@ -75,7 +75,7 @@ struct runner {
     const char *node_id;
     int64_t time_scale;
     struct run *(*open)(const struct runner *runner, const struct run_key *key);
-    enum run_outcome (*fetch)(struct run *run, const struct run_plan *plan); /* sets image_id */
+    enum run_outcome (*fetch)(struct run *run, const struct run_plan *plan);  /* sets image_id */
     enum run_outcome (*create)(struct run *run, const struct run_plan *plan); /* container_id */
     enum run_outcome (*start)(struct run *run);
     /* Takes up a container that an earlier agent made. */

@@ -1,11 +1,11 @@
 /* runner_engine.c - leases as containers of Podman or Docker.
  *
- * The happy path is: find or pull the image, make the container, attach to its output, start it, then
- * sleep in poll() on three descriptors: the process (a pidfd, which fires the moment it ends, even
- * when the engine's monitor was killed), its output, and the wake-up.
- * Failure modes are: an engine that goes away (the container runs on; looks say unknown until it is
- * back, and the missing output is marked), a process that cannot be watched directly (then the engine
- * is asked each second), and an exit code that the engine never learns.
+ * The happy path is: find or pull the image, make the container, attach to its output, start it,
+ * then sleep in poll() on three descriptors: the process (a pidfd, which fires the moment it ends,
+ * even when the engine's monitor was killed), its output, and the wake-up. Failure modes are: an
+ * engine that goes away (the container runs on; looks say unknown until it is back, and the missing
+ * output is marked), a process that cannot be watched directly (then the engine is asked each
+ * second), and an exit code that the engine never learns.
  */
 #include "nodeagent/runner.h"
 
@@ -27,13 +27,13 @@
 #include "nodeagent/cgroup.h"
 #include "nodeagent/container.h"
 
-#define CHUNK_SIZE 65536
-#define DRAIN_MS 2000        /* for output that is still on its way when the process has ended */
-#define EXIT_CODE_MS 10000   /* for the engine to notice the end that we saw */
-#define REATTACH_MS 2000
+#define CHUNK_SIZE     65536
+#define DRAIN_MS       2000  /* for output that is still on its way when the process has ended */
+#define EXIT_CODE_MS   10000 /* for the engine to notice the end that we saw */
+#define REATTACH_MS    2000
 #define REATTACHES_MAX 30
-#define ASK_MS 500              /* how often, when the process cannot be watched directly */
-#define KILLED_CODE 137
+#define ASK_MS         500 /* how often, when the process cannot be watched directly */
+#define KILLED_CODE    137
 
 struct engine_run {
     struct run run;
@@ -143,8 +143,8 @@ static enum run_outcome engine_run_create(struct run *run, const struct run_plan
         };
         struct buf body = {0};
         container_body(&spec, &body);
-        outcome = engine_container_create(own->engine, name, buf_str(&body), run->container_id,
-                                          why);
+        outcome =
+            engine_container_create(own->engine, name, buf_str(&body), run->container_id, why);
         buf_finish(&body);
         /* A leftover of a try that was killed between making and noting it; it never ran, else it
          * would have been adopted. */
@@ -183,8 +183,7 @@ static void pid_watch(struct engine_run *own, pid_t pid)
 static void output_attach(struct engine_run *own)
 {
     own->parser = (struct attach_parser){0};
-    own->output_fd =
-        attach_open(engine_facts(own->engine)->socket_path, own->run.container_id);
+    own->output_fd = attach_open(engine_facts(own->engine)->socket_path, own->run.container_id);
 }
 
 static enum run_outcome engine_run_start(struct run *run)
@@ -193,9 +192,9 @@ static enum run_outcome engine_run_start(struct run *run)
     char why[ENGINE_WHY_SIZE];
     struct container_state state = {0};
     output_attach(own);
-    enum engine_outcome outcome =
-        own->output_fd < 0 ? ENGINE_REFUSED
-                           : engine_container_start(own->engine, run->container_id, why);
+    enum engine_outcome outcome = own->output_fd < 0
+                                      ? ENGINE_REFUSED
+                                      : engine_container_start(own->engine, run->container_id, why);
     if (own->output_fd < 0)
         (void)str_format(why, sizeof(why), "the engine does not hand out the container's output");
     if (outcome != ENGINE_OK) {
@@ -212,10 +211,9 @@ static void state_take(struct run *run, const struct container_state *state)
     run->ended.is_code_known = true;
     run->ended.exit_code = state->exit_code;
     run->ended.ended_wall_us = state->finished_at_us;
-    run->ended.is_oom =
-        state->is_oom ||
-        (state->exit_code == KILLED_CODE && run->memory_mib > 0 &&
-         cgroup_hit_memory_limit(CGROUP_ROOT, run->lease_id, run->memory_mib << 20));
+    run->ended.is_oom = state->is_oom || (state->exit_code == KILLED_CODE && run->memory_mib > 0 &&
+                                          cgroup_hit_memory_limit(CGROUP_ROOT, run->lease_id,
+                                                                  run->memory_mib << 20));
 }
 
 static enum run_sight ask_engine(struct engine_run *own, struct container_state *ret_state)
@@ -320,7 +318,7 @@ static enum run_sight engine_run_look(struct run *run, int64_t timeout_ms)
     reattach(own);
     struct pollfd fds[] = {
         {.fd = own->wake_fd, .events = POLLIN},
-        {.fd = own->pid_fd, .events = POLLIN},   /* -1 is skipped */
+        {.fd = own->pid_fd, .events = POLLIN}, /* -1 is skipped */
         {.fd = own->output_fd, .events = POLLIN},
     };
     (void)poll(fds, ARRAY_COUNT(fds), (int)timeout_ms);

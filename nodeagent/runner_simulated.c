@@ -1,10 +1,10 @@
 /* runner_simulated.c - a runner without containers, for benches with many nodes on one machine.
  *
- * The happy path is: a pretended pull, then time passing. UNDERCUT_SIM_RUN_S in the manifest's env (or
- * its max_duration_s, or a minute) says how long, divided by the time scale; UNDERCUT_SIM_EXIT says
- * with which code. Healthy time is real time all the same: only the work is pretended.
- * Failure modes are: a stop (ends it at once, as a well-behaved program would), and the end of the
- * agent's process, which ends every simulated run with it.
+ * The happy path is: a pretended pull, then time passing. UNDERCUT_SIM_RUN_S in the manifest's env
+ * (or its max_duration_s, or a minute) says how long, divided by the time scale; UNDERCUT_SIM_EXIT
+ * says with which code. Healthy time is real time all the same: only the work is pretended. Failure
+ * modes are: a stop (ends it at once, as a well-behaved program would), and the end of the agent's
+ * process, which ends every simulated run with it.
  */
 #include "nodeagent/runner.h"
 
@@ -19,7 +19,7 @@
 #include "broker/base/hash.h"
 
 #define PULL_MS 50
-#define RUN_S 60
+#define RUN_S   60
 
 struct simulated_run {
     struct run run;
@@ -81,8 +81,8 @@ static enum run_outcome simulated_run_fetch(struct run *run, const struct run_pl
     char hex[65];
     hex_encode(digest.bytes, sizeof(digest.bytes), hex);
     must(str_format(run->image_id, sizeof(run->image_id), "sha256:%s", hex));
-    int64_t run_s = env_number(manifest, "UNDERCUT_SIM_RUN_S",
-                               json_i64(manifest, "max_duration_s", RUN_S));
+    int64_t run_s =
+        env_number(manifest, "UNDERCUT_SIM_RUN_S", json_i64(manifest, "max_duration_s", RUN_S));
     own->run_ms = run_s * 1000 / run->runner->time_scale;
     own->exit_code = (int)env_number(manifest, "UNDERCUT_SIM_EXIT", 0);
     return is_woken(own, PULL_MS) ? RUN_CUT : RUN_DONE;
@@ -121,9 +121,8 @@ static enum run_sight simulated_run_look(struct run *run, int64_t timeout_ms)
     int64_t now_mono_ms = clock_mono_ms();
     if (own->ends_mono_ms > now_mono_ms)
         return RUN_RUNS;
-    run->ended = (struct run_ended){.is_code_known = true,
-                                    .exit_code = own->exit_code,
-                                    .ended_mono_ms = own->ends_mono_ms};
+    run->ended = (struct run_ended){
+        .is_code_known = true, .exit_code = own->exit_code, .ended_mono_ms = own->ends_mono_ms};
     return RUN_ENDED;
 }
 

@@ -37,8 +37,8 @@ static bool node_start(const struct config *config, size_t index, const char *to
     struct config own = *config;
     char suffix[16];
     size_t name_len = strlen(own.name);
-    bool fits = str_format(own.state_dir, sizeof(own.state_dir), "%s/node-%03zu",
-                           config->state_dir, index) &&
+    bool fits = str_format(own.state_dir, sizeof(own.state_dir), "%s/node-%03zu", config->state_dir,
+                           index) &&
                 str_format(own.name + name_len, sizeof(own.name) - name_len, "%s%03zu",
                            name_len ? "-" : "sim-", index) &&
                 str_format(own.token, sizeof(own.token), "%s", token) &&
@@ -70,8 +70,8 @@ struct fleet *fleet_start(const struct config *config, char ret_why[256])
     while (is_good && fleet->nodes_count < (size_t)config->simulate_nodes &&
            fgets(line, sizeof(line), tokens)) {
         line[strcspn(line, "\r\n")] = '\0';
-        is_good = node_start(config, fleet->nodes_count, line,
-                             &fleet->nodes[fleet->nodes_count], ret_why);
+        is_good = node_start(config, fleet->nodes_count, line, &fleet->nodes[fleet->nodes_count],
+                             ret_why);
         fleet->nodes_count += is_good;
     }
     fclose(tokens);

@@ -1,8 +1,8 @@
 /* simulate.h - many simulated nodes in one process, for benches.
  *
  * Node i keeps its state in <state_dir>/node-<i>, enrols with line i of the tokens file, and puts
- * "/sim-<i>" behind its hardware ids, so that no two nodes offer the same device. To kill some of the
- * nodes, run several such processes and kill some of those.
+ * "/sim-<i>" behind its hardware ids, so that no two nodes offer the same device. To kill some of
+ * the nodes, run several such processes and kill some of those.
  */
 #ifndef UNDERCUT_NODEAGENT_SIMULATE_H
 #define UNDERCUT_NODEAGENT_SIMULATE_H

@@ -1,10 +1,10 @@
 /* worker.c - one lease, step by step.
  *
- * The happy path is: fetch the image, make and start the container, wait until it is ready, watch it
- * while it runs, and when it has ended write down how, then remove it.
- * Failure modes are: each step's own reason; a stop at any moment (SIGTERM, grace, SIGKILL); an agent
- * that is killed anywhere in between (the journal and the container's labels tell the next one where
- * to go on); an engine that does not answer (nothing is counted until it does).
+ * The happy path is: fetch the image, make and start the container, wait until it is ready, watch
+ * it while it runs, and when it has ended write down how, then remove it. Failure modes are: each
+ * step's own reason; a stop at any moment (SIGTERM, grace, SIGKILL); an agent that is killed
+ * anywhere in between (the journal and the container's labels tell the next one where to go on); an
+ * engine that does not answer (nothing is counted until it does).
  */
 #include "nodeagent/worker.h"
 
@@ -15,10 +15,10 @@
 #include "broker/base/clock.h"
 #include "broker/base/log.h"
 
-#define LOOK_MS 1000
-#define FLUSH_MS 1000      /* the last output should be there before the end is told */
-#define SAVE_MS 5000       /* how stale the journaled meter may get */
-#define STACK_SIZE (512 * 1024)
+#define LOOK_MS          1000
+#define FLUSH_MS         1000 /* the last output should be there before the end is told */
+#define SAVE_MS          5000 /* how stale the journaled meter may get */
+#define STACK_SIZE       (512 * 1024)
 #define UNKNOWN_PAUSE_MS 200
 
 struct worker {
@@ -57,9 +57,8 @@ struct worker *worker_start(const struct worker_tools *tools, struct lease *leas
     if (container_id_or_null)
         must(str_format(worker->container_id, sizeof(worker->container_id), "%s",
                         container_id_or_null));
-    struct run_key key = {.lease_id = lease->lease_id,
-                          .epoch = lease->epoch,
-                          .memory_mib = lease->memory_mib};
+    struct run_key key = {
+        .lease_id = lease->lease_id, .epoch = lease->epoch, .memory_mib = lease->memory_mib};
     worker->run = tools->runner->open(tools->runner, &key);
     worker->run->logs = log_stream_open(tools->logs, lease->lease_id, lease->epoch,
                                         container_id_or_null ? LOG_RESUMED : LOG_FRESH);
@@ -191,7 +190,8 @@ static bool bring_up(struct worker *worker)
 static bool take_up(struct worker *worker)
 {
     enum run_sight sight;
-    while ((sight = worker->tools.runner->adopt(worker->run, worker->container_id)) == RUN_UNKNOWN) {
+    while ((sight = worker->tools.runner->adopt(worker->run, worker->container_id)) ==
+           RUN_UNKNOWN) {
         if (worker->is_ending)
             return false;
         (void)worker->tools.runner->look(worker->run, UNKNOWN_PAUSE_MS);
@@ -217,8 +217,8 @@ static bool take_up(struct worker *worker)
     }
     if (lease->state == LEASE_CREATING)
         (void)step(worker, LEASE_STARTED);
-    log_event(LOG_INFO, "container_adopted", "lease=%s epoch=%lld container=%.12s",
-              lease->lease_id, (long long)lease->epoch, worker->container_id);
+    log_event(LOG_INFO, "container_adopted", "lease=%s epoch=%lld container=%.12s", lease->lease_id,
+              (long long)lease->epoch, worker->container_id);
     probe_start(worker);
     return true;
 }
@@ -348,8 +348,9 @@ static void end_describe(struct worker *worker, enum lease_event event, char ret
     if (lease->detail[0])
         (void)str_format(ret_detail, 257, "%s", lease->detail);
     else if (event == LEASE_VANISH)
-        (void)str_format(ret_detail, 257, "the container is gone: the machine was restarted, or "
-                                          "somebody removed it");
+        (void)str_format(ret_detail, 257,
+                         "the container is gone: the machine was restarted, or "
+                         "somebody removed it");
     else if (!ended->is_code_known)
         (void)str_format(ret_detail, 257, "the engine lost the exit code");
     else if (ended->is_oom)

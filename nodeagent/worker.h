@@ -20,8 +20,8 @@ struct worker_tools { /* what a worker works with; all of it outlives the worker
     const char *boot_id; /* the kernel's */
 };
 
-/* With the roster's lock held. `devices` (copied) are those of the lease. `container_id_or_null`: take
- * up what an earlier agent left. */
+/* With the roster's lock held. `devices` (copied) are those of the lease. `container_id_or_null`:
+ * take up what an earlier agent left. */
 struct worker *worker_start(const struct worker_tools *tools, struct lease *lease,
                             const struct device *devices, size_t devices_count,
                             const char *container_id_or_null);
