@@ -1,7 +1,8 @@
 /* event.h - what happened to an account's workloads, leases and nodes, as rows to resume behind.
  *
- * Statements: see event.sql; the functions here are pure. A cursor is "<xact>-<event_id>"; "0" is the
- * beginning. Rows below the horizon are settled: nothing can appear behind a cursor that was read.
+ * Statements: see event.sql; the functions here are pure. A cursor is "<xact>-<event_id>"; "0" is
+ * the beginning. Rows below the horizon are settled: nothing can appear behind a cursor that was
+ * read.
  */
 #ifndef UNDERCUT_MARKET_EVENT_H
 #define UNDERCUT_MARKET_EVENT_H

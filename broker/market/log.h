@@ -16,9 +16,9 @@
 #include "broker/base/json.h"
 #include "gen/broker/market/log.sql.h"
 
-#define LOG_CURSOR_SIZE 88
+#define LOG_CURSOR_SIZE  88
 #define LOG_REPLICAS_MAX 100
-#define LOG_LINE_MAX 16384
+#define LOG_LINE_MAX     16384
 
 struct log_cursor { /* zero: the beginning */
     int64_t xact;

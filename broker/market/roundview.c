@@ -1,3 +1,7 @@
+/* The happy path is: rows and records become JSON, field by field; a record's lots each get a
+ * ladder, the sold blocks first in the order of their awards. Failure modes are: a record whose
+ * bytes are not one, which the caller is told.
+ */
 #include "broker/market/roundview.h"
 
 #include <stdlib.h>
@@ -102,7 +106,8 @@ static void rung_put(struct json_out *out, const struct rung *rung, int64_t rank
     json_put_i64(out, "adder_uusd_per_hour", rung->block->adder_uusd_per_hour);
     json_put_i64(out, "score_uusd_per_hour", rung->score);
     json_put_bool(out, "is_sold", rung->award != NULL);
-    put_count(out, "threshold_uusd_per_hour", rung->award ? &rung->award->theta_uusd_per_hour : NULL);
+    put_count(out, "threshold_uusd_per_hour",
+              rung->award ? &rung->award->theta_uusd_per_hour : NULL);
     put_count(out, "price_uusd_per_hour", rung->award ? &rung->award->price_uusd_per_hour : NULL);
     json_object_close(out);
 }

@@ -1,8 +1,9 @@
 /* roundview.h - rounds and prices as anybody may see them, and the ladder that only auditors see.
  *
- * Statements: see roundview.sql; the functions here are pure apart from malloc. A sealed price never
- * leaves through the public half: it shows the index, what was sold, and how many met where at least
- * three accounts did. roundview_list's rows are read with roundview_get_row(): same columns.
+ * Statements: see roundview.sql; the functions here are pure apart from malloc. A sealed price
+ * never leaves through the public half: it shows the index, what was sold, and how many met where
+ * at least three accounts did. roundview_list's rows are read with roundview_get_row(): same
+ * columns.
  */
 #ifndef UNDERCUT_MARKET_ROUNDVIEW_H
 #define UNDERCUT_MARKET_ROUNDVIEW_H
@@ -14,8 +15,8 @@
 void round_put(struct json_out *out, const char *market, const struct roundview_get_out *round);
 /* The public members of a lot, in an object that is open. */
 void lot_round_put(struct json_out *out, const struct roundview_lots_out *lot);
-/* For auditors: the lots of a record, each with its ladder, as "lots". False: the bytes are no record,
- * and what was written is to be thrown away. */
+/* For auditors: the lots of a record, each with its ladder, as "lots". False: the bytes are no
+ * record, and what was written is to be thrown away. */
 MUST_USE bool round_record_put_lots(struct json_out *out, struct str record);
 void price_put(struct json_out *out, const struct price_list_out *price);
 
