@@ -39,6 +39,7 @@
 #include "broker/io/flow.h"
 #include "gen/api/operations.h"
 
+struct api_catalogue;
 struct auth;
 struct cache;
 struct db;
@@ -82,6 +83,7 @@ struct api_thread {
     struct cache *cache;       /* never NULL; may be down */
     struct auth *auth;
     struct api_world *world;
+    struct api_catalogue *catalogue; /* catalogue.h; NULL until somebody asks, released at the end */
     int index;                 /* which thread, for the metrics' shards */
 };
 
@@ -119,6 +121,7 @@ struct api_call {
     struct db_call *auth_call;
     struct sha256 auth_sha256;
     struct db_call *replay_call;
+    struct catalogue_calls *catalogue_calls;
     enum err_code refusal;        /* found bad before it became a flow */
     const char *refusal_detail;
     const char *allow;            /* no such method: what the path knows */

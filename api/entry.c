@@ -125,13 +125,12 @@ static void *alloc_in_flow(void *data, size_t size)
     return flow_alloc(data, size);
 }
 
-static struct schema_binding binding_of(struct flow *flow)
+struct schema_binding entry_binding(struct flow *flow)
 {
     return (struct schema_binding){.alloc = alloc_in_flow, .data = flow};
 }
 
-/* Tells the flow what the binder found; true when that was nothing. */
-static bool accept(struct flow *flow, const struct schema_binding *binding)
+bool entry_accept(struct flow *flow, const struct schema_binding *binding)
 {
     for (int i = 0; i < binding->errors_count; i++)
         flow_field_error(flow, binding->errors[i].err, binding->errors[i].pointer,
@@ -151,7 +150,7 @@ static bool read_path(struct flow *flow)
     const struct schema *schema = call->op->path;
     if (schema == NULL)
         return true;
-    struct schema_binding binding = binding_of(flow);
+    struct schema_binding binding = entry_binding(flow);
     void *path = flow_alloc(flow, schema->size);
     for (size_t i = 0; i < schema->fields_count; i++) {
         struct str text;
@@ -168,13 +167,13 @@ static bool read_path(struct flow *flow)
 static bool read_query(struct flow *flow)
 {
     struct api_call *call = api_call_of(flow);
-    struct schema_binding binding = binding_of(flow);
+    struct schema_binding binding = entry_binding(flow);
     static const struct schema nothing = {.kind = SCHEMA_OBJECT, .size = 1, .json_offset = -1};
     const struct schema *schema = call->op->query != NULL ? call->op->query : &nothing;
     void *query = flow_alloc(flow, schema->size);
     query_bind(&binding, schema, call->url_query, query);
     call->query = call->op->query != NULL ? query : NULL;
-    return accept(flow, &binding);
+    return entry_accept(flow, &binding);
 }
 
 static bool read_key(struct flow *flow)
@@ -261,11 +260,11 @@ static bool read_body(struct flow *flow)
     call->body_sha256 = sha256_of(call->raw_body.at, call->raw_body.len);
     if (!take_body(flow))
         return false;
-    struct schema_binding binding = binding_of(flow);
+    struct schema_binding binding = entry_binding(flow);
     void *body = flow_alloc(flow, call->op->body->size);
     schema_bind(&binding, call->op->body, call->json, body);
     call->body = body;
-    return accept(flow, &binding);
+    return entry_accept(flow, &binding);
 }
 
 static enum flow_next read_request(struct flow *flow)
