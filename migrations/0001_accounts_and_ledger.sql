@@ -85,6 +85,7 @@ create table journals (
 );
 comment on column journals.source_key is 'Unique name of an outside cause, so that it is booked at most once.';
 create index journals_created on journals using brin (created_at);
+create index journals_sealing on journals (xact, journal_id);
 
 create table entries (
     journal_id int8 not null,

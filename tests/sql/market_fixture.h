@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "broker/base/hash.h"
 #include "broker/base/id.h"
 #include "broker/base/must.h"
 #include "broker/io/sql.h"
