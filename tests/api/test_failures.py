@@ -1,0 +1,209 @@
+"""What goes wrong for a tenant ends with its own typed reason in API, command line and events, and
+nothing is billed that did not run. Real containers on a private engine.
+"""
+
+import os
+import shutil
+import subprocess
+import time
+import unittest
+
+import stack as stacks
+from harness import ApiTest, FAST, wait_until
+
+IMAGE = "localhost/undercut-test:1"
+
+
+class FailuresTest(ApiTest):
+    has_podman = True
+    settings = {**FAST, "round_ms": 300}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        context = os.path.join(cls.stack.folder, "image")
+        os.makedirs(context)
+        shutil.copy(shutil.which("busybox") or "/bin/busybox", f"{context}/busybox")
+        with open(f"{context}/Containerfile", "w", encoding="ascii") as f:
+            f.write("FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n")
+        cls.stack.podman.run("build", "-q", "--isolation", "chroot", "--network", "host", "-t", IMAGE, context)
+        cls.agents = []
+        for number, price in enumerate(("0.20", "0.24"), 1):
+            _, operator = cls.stack.account(f"operator {number}")
+            cls.agents.append((cls.stack.agent_add(f"machine-{number}", "eu-west", operator.key, price=price), operator))
+        for agent, operator in cls.agents:
+            wait_until(agent.name, 30, lambda a=agent, o=operator: cls.is_selling(o, a.name), agent.process)
+
+    def setUp(self):
+        super().setUp()
+        self.account_id, self.tenant = self.account(credit_usd=1)
+
+    def cli(self, *words):
+        env = {**self.stack.env(), "UNDERCUT_URL": self.broker.url, "UNDERCUT_API_KEY": self.tenant.key,
+               "XDG_CONFIG_HOME": self.stack.folder}
+        return subprocess.run([self.stack.program("undercut"), *words], capture_output=True, text=True, env=env,
+                              timeout=90, check=False)
+
+    def sh(self, script, **fields):
+        return self.manifest(image=IMAGE, command=["/bin/sh", "-c", script], max_duration_s=60, **fields)
+
+    def events(self, workload):
+        return self.tenant.get(f"/v1/events?after=0&limit=200&workload_id={workload['workload_id']}")["data"]
+
+    def ends(self, manifest, state, reason, lease_reason=None):
+        """Posts it, waits for its end; the reason must be the same in the workload, its events and its lease."""
+        workload = self.tenant.post("/v1/workloads", manifest)
+        ended = self.wait_state(self.tenant, workload, "stopped", "failed", timeout_s=60)
+        self.assertEqual((ended["state"], ended["status_reason"]), (state, reason))
+        last = [e for e in self.events(workload) if e["kind"].startswith("workload.")][-1]
+        self.assertEqual((last["kind"], last["data"]["status_reason"]), (f"workload.{state}", reason))
+        if lease_reason:
+            self.assertEqual(ended["leases"][-1]["close_reason"], lease_reason)
+            closed = [e for e in self.events(workload) if e["kind"] == "lease.closed"][-1]
+            self.assertEqual(closed["data"]["reason"], lease_reason)
+        self.assertEqual(self.tenant.get("/v1/balance")["escrow_uusd"], 0)
+        self.assert_healthy()
+        return ended
+
+    def assert_free(self, ended):
+        self.assertEqual(ended["spent_uusd"], 0)
+        self.assertEqual([lease["gross_uusd"] for lease in ended["leases"]], [0] * len(ended["leases"]))
+        self.assertEqual(self.tenant.get("/v1/balance")["wallet_uusd"], 1000000)
+
+    def test_a_command_that_succeeds_is_billed_by_the_millisecond_and_its_output_kept(self):
+        ended = self.ends(self.sh("echo out; echo err >&2; sleep 2"), "stopped", "completed", "completed")
+        lease = ended["leases"][0]
+        self.assertEqual(lease["exit_code"], 0)
+        self.assertGreaterEqual(lease["billed_ms"], 1500)
+        self.assertLess(lease["billed_ms"], 8000)
+        self.assertEqual(lease["net_uusd"], lease["price_uusd_per_hour"] * lease["billed_ms"] // 3600000)
+        self.assertEqual(self.tenant.get("/v1/balance")["wallet_uusd"], 1000000 - lease["gross_uusd"])
+        text = self.tenant.call("GET", f"/v1/workloads/{ended['workload_id']}/logs")
+        self.assertEqual(sorted(text.split()), ["err", "out"])
+
+    def test_a_malformed_manifest(self):
+        self.refused(422, "invalid_field", self.tenant.post, "/v1/workloads", {**self.manifest(), "replicas": -1})
+        done = self.cli("run", "--gpu", "rtx-4090", "--max", "0.60", "--replicas", "-1", IMAGE)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("invalid_field", done.stderr)
+        self.assertIn("/replicas", done.stderr)
+        self.assertEqual(self.tenant.get("/v1/workloads")["data"], [])
+        self.assertEqual(self.tenant.get("/v1/balance")["wallet_uusd"], 1000000)
+
+    def test_an_image_that_does_not_exist(self):
+        ended = self.ends(self.manifest(image="localhost/no-such-image:1"), "failed", "image_not_found", "image_not_found")
+        self.assert_free(ended)
+        done = self.cli("run", "--gpu", "rtx-4090", "--trust", "simulated", "--max", "0.60", "localhost/no-such-image:1")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("image_not_found", done.stderr)
+
+    def test_a_command_that_exits_1(self):
+        ended = self.ends(self.sh("echo gone wrong >&2; exit 1"), "failed", "command_failed", "command_failed")
+        self.assertEqual(ended["leases"][0]["exit_code"], 1)
+        self.assertLess(ended["leases"][0]["billed_ms"], 5000)
+        done = self.cli("run", "--gpu", "rtx-4090", "--trust", "simulated", "--max", "0.60", IMAGE, "--", "/bin/sh", "-c",
+                        "echo hello; exit 3")
+        self.assertEqual((done.returncode, done.stdout), (3, "hello\n"))
+        self.assertIn("command_failed", done.stderr)
+
+    def test_a_container_over_its_memory_limit(self):
+        script = "x=$(/bin/busybox head -c 400000000 /dev/zero | /bin/busybox tr '\\0' 'x'); echo ${#x}"
+        fields = {"resources": {"device": {"count": 1, "models": ["rtx-4090"]}, "memory_mib": 64}}
+        ended = self.ends(self.sh(script, **fields), "failed", "out_of_memory", "out_of_memory")
+        self.assertEqual(ended["leases"][0]["exit_code"], 137)
+        done = self.cli("run", "--gpu", "rtx-4090", "--memory", "64", "--trust", "simulated", "--max", "0.60", IMAGE, "--",
+                        "/bin/sh", "-c", script)
+        self.assertEqual(done.returncode, 137)
+        self.assertIn("out_of_memory", done.stderr)
+
+    def test_a_price_under_every_ask(self):
+        deadline = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 4))
+        manifest = self.sh("true", reserve_usd_per_hour="0.05", deadline=deadline)
+        ended = self.ends(manifest, "failed", "no_capacity_at_price")
+        self.assertEqual(ended["leases"], [])
+        self.assert_free(ended)
+        done = self.cli("run", "--gpu", "rtx-4090", "--trust", "simulated", "--max", "0.05", "--timeout", "2s", IMAGE)
+        self.assertEqual(done.returncode, 8)
+
+    def test_an_empty_wallet_at_the_door(self):
+        _, poor = self.account(credit_usd=0)
+        problem = self.refused(402, "insufficient_funds", poor.post, "/v1/workloads", self.manifest())
+        self.assertIn("0.10", problem["detail"])
+        self.assertEqual(poor.get("/v1/workloads")["data"], [])
+        self.tenant = poor
+        self.assertEqual(self.cli("run", "--gpu", "rtx-4090", "--trust", "simulated", "--max", "0.60", IMAGE).returncode, 7)
+
+    def test_money_that_runs_out_stops_at_the_computed_second(self):
+        """A dear machine and little money: the lease ends when escrow and wallet are used up."""
+        _, operator = self.account(credit_usd=0)
+        agent, _ = self.simulated_agent("dear", price="300.00", region="us-west", http=operator)
+        account_id, tenant = self.account(credit_usd=0)
+        hold = 360000000 * 600 // 3600  # $360/h for ten minutes
+        self.admin().post("/v1/admin/credits", {"account_id": account_id, "amount_uusd": hold}, {"Idempotency-Key": f'"{account_id}"'})
+        tenant.post("/v1/workloads", self.manifest(
+            name="dear", reserve_usd_per_hour="360", price_policy="limit", max_duration_s=2592000, budget_uusd=500000,
+            placement={"regions": ["us-west"], "trust_min": "simulated"}, env={"UNDERCUT_SIM_RUN_S": "600"}))
+        workload = tenant.get("/v1/workloads/dear")
+        ended = self.wait_state(tenant, workload, "stopped", "failed", timeout_s=60)
+        self.assertEqual(ended["status_reason"], "budget_reached")
+        lease = ended["leases"][0]
+        self.assertLessEqual(lease["gross_uusd"], 500000)
+        self.assertGreater(lease["gross_uusd"], 490000)
+        balance = tenant.get("/v1/balance")
+        self.assertEqual((balance["escrow_uusd"], balance["wallet_uusd"]), (0, hold - lease["gross_uusd"]))
+        agent.stop()
+        self.assert_healthy()
+
+    def test_readiness_decides_when_the_meter_starts(self):
+        fields = {"readiness": {"exec": {"command": ["/bin/busybox", "test", "-e", "/tmp/ready"]}, "period_s": 1}}
+        ended = self.ends(self.sh("sleep 3; /bin/busybox touch /tmp/ready; sleep 2", **fields), "stopped", "completed")
+        self.assertLess(ended["leases"][0]["billed_ms"], 3500)
+        fields["readiness"].update(failures=2)
+        ended = self.ends(self.sh("sleep 60", **fields), "failed", "readiness_failed", "readiness_failed")
+        self.assert_free_of_running(ended)
+
+    def assert_free_of_running(self, ended):
+        self.assertEqual(ended["leases"][-1]["billed_ms"], 0)
+
+    def test_an_owners_stop_gives_time_to_end_well(self):
+        workload = self.tenant.post("/v1/workloads", self.sh(
+            "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done", stop_grace_s=5))
+        self.tenant.get(f"/v1/workloads/{workload['workload_id']}?wait_for=running&timeout_s=30")
+        logs = f"/v1/workloads/{workload['workload_id']}/logs"
+        wait_until("its output", 20, lambda: "up" in self.tenant.call("GET", logs))
+        self.tenant.delete(f"/v1/workloads/{workload['workload_id']}")
+        ended = self.wait_state(self.tenant, workload, "stopped")
+        self.assertEqual(ended["status_reason"], "stopped_by_owner")
+        wait_until("the last words", 10, lambda: "bye" in self.tenant.call("GET", logs))
+        self.assertEqual(self.tenant.get("/v1/balance")["escrow_uusd"], 0)
+
+    def test_the_container_sees_walls(self):
+        """No network but loopback, a read-only root, no capabilities, and its own index."""
+        script = ("echo index=$UNDERCUT_REPLICA_INDEX/$UNDERCUT_REPLICA_COUNT; /bin/busybox ls /sys/class/net; "
+                  "/bin/busybox touch /x 2>&1; /bin/busybox grep CapEff /proc/self/status; "
+                  "/bin/busybox grep NoNewPrivs /proc/self/status; /bin/busybox id -u")
+        ended = self.ends(self.sh(script), "stopped", "completed")
+        text = self.tenant.call("GET", f"/v1/workloads/{ended['workload_id']}/logs")
+        for expected in ("index=0/1", "lo", "Read-only", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"):
+            self.assertIn(expected, text)
+        self.assertNotIn("eth0", text)
+
+    def test_restarting_the_agent_keeps_the_container(self):
+        workload = self.tenant.post("/v1/workloads", self.sh("for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 1; done"))
+        running = self.tenant.get(f"/v1/workloads/{workload['workload_id']}?wait_for=running&timeout_s=30&expand=leases")
+        lease = running["leases"][0]
+        agent = next(a for a, _ in self.agents if a.name == lease["node_name"])
+        agent.kill()
+        agent.launch()
+        ended = self.wait_state(self.tenant, workload, "stopped", "failed", timeout_s=60)
+        self.assertEqual((ended["status_reason"], len(ended["leases"])), ("completed", 1))
+        self.assertEqual(ended["leases"][0]["lease_id"], lease["lease_id"])
+        self.assertGreater(ended["leases"][0]["billed_ms"], 4000)
+        self.assert_healthy()
+
+    def test_zz_every_container_is_accounted_for(self):
+        wait_until("containers to be removed", 20, lambda: not self.stack.podman.containers())
+
+
+if __name__ == "__main__":
+    unittest.main()
