@@ -1,20 +1,27 @@
 #include "broker/io/loop.h"
 
 #include <errno.h>
-#include <h2o/multithread.h>
 #include <h2o/socket.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "broker/base/must.h"
 #include "broker/io/timer.h"
+#include "broker/io/watch.h"
 
 #define HOOKS_MAX 16
 
+struct posted {
+    struct posted *next;
+    void (*run)(void *data);
+    void *data;
+};
+
 struct loop {
     h2o_evloop_t *h2o;
-    h2o_multithread_queue_t *queue;
-    h2o_multithread_receiver_t inbox;
     struct timer_heap *timers;
     struct {
         void (*run)(void *data);
@@ -23,23 +30,34 @@ struct loop {
     int hooks_count;
     bool is_touched;
     atomic_bool is_stopped;
+    /* The inbox is ours, not h2o's: h2o would read its pipe into a buffer that belongs to the thread
+     * that created it, and a loop is created by another thread than the one that runs it. */
+    int inbox_fd;
+    struct watch *inbox_watch;
+    pthread_mutex_t inbox_mutex;
+    struct posted *inbox, **inbox_tail;
 };
 
-struct posted {
-    h2o_multithread_message_t message; /* first: h2o links messages by it */
-    void (*run)(void *data);
-    void *data;
-};
-
-static void inbox_read(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages)
+static void inbox_read(void *data)
 {
-    (void)receiver;
-    while (!h2o_linklist_is_empty(messages)) {
-        struct posted *posted = H2O_STRUCT_FROM_MEMBER(struct posted, message.link, messages->next);
-        h2o_linklist_unlink(&posted->message.link);
+    struct loop *loop = data;
+    eventfd_t count;
+    (void)eventfd_read(loop->inbox_fd, &count);
+    pthread_mutex_lock(&loop->inbox_mutex);
+    struct posted *posted = loop->inbox;
+    loop->inbox = NULL;
+    loop->inbox_tail = &loop->inbox;
+    pthread_mutex_unlock(&loop->inbox_mutex);
+    for (struct posted *next; posted != NULL; posted = next) {
+        next = posted->next;
         posted->run(posted->data);
         free(posted);
     }
+}
+
+static void inbox_writable(void *data)
+{
+    (void)data; /* never asked for */
 }
 
 struct loop *loop_create(void)
@@ -48,8 +66,12 @@ struct loop *loop_create(void)
     must(loop != NULL);
     loop->h2o = h2o_evloop_create();
     loop->timers = timer_heap_create();
-    loop->queue = h2o_multithread_create_queue(loop->h2o);
-    h2o_multithread_register_receiver(loop->queue, &loop->inbox, inbox_read);
+    loop->inbox_tail = &loop->inbox;
+    pthread_mutex_init(&loop->inbox_mutex, NULL);
+    loop->inbox_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    must(loop->inbox_fd >= 0);
+    loop->inbox_watch = watch_create(loop, loop->inbox_fd, inbox_read, inbox_writable, loop);
+    must(loop->inbox_watch != NULL);
     return loop;
 }
 
@@ -57,10 +79,10 @@ void loop_destroy(struct loop *loop)
 {
     if (loop == NULL)
         return;
-    h2o_evloop_run(loop->h2o, 0); /* what was posted still runs */
-    h2o_multithread_unregister_receiver(loop->queue, &loop->inbox);
-    h2o_multithread_destroy_queue(loop->queue);
-    free(loop->queue); /* h2o's destroy leaves the struct itself */
+    inbox_read(loop); /* what was posted still runs */
+    watch_destroy(loop->inbox_watch);
+    close(loop->inbox_fd);
+    pthread_mutex_destroy(&loop->inbox_mutex);
     h2o_evloop_run(loop->h2o, 0); /* lets h2o free the sockets closed so far */
     if (h2o_linklist_is_empty(&loop->h2o->_timeouts)) /* else an h2o context still stands on it */
         h2o_evloop_destroy(loop->h2o);
@@ -103,7 +125,7 @@ void loop_run(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
     loop->is_stopped = true;
-    h2o_multithread_send_message(&loop->inbox, NULL);
+    (void)eventfd_write(loop->inbox_fd, 1);
 }
 
 void loop_on_turn_end(struct loop *loop, void (*run)(void *data), void *data)
@@ -133,5 +155,11 @@ void loop_post(struct loop *loop, void (*run)(void *data), void *data)
     struct posted *posted = malloc(sizeof(*posted));
     must(posted != NULL);
     *posted = (struct posted){.run = run, .data = data};
-    h2o_multithread_send_message(&loop->inbox, &posted->message);
+    pthread_mutex_lock(&loop->inbox_mutex);
+    bool is_first = loop->inbox == NULL;
+    *loop->inbox_tail = posted;
+    loop->inbox_tail = &posted->next;
+    pthread_mutex_unlock(&loop->inbox_mutex);
+    if (is_first)
+        (void)eventfd_write(loop->inbox_fd, 1);
 }
