@@ -25,7 +25,7 @@ BANNED = re.compile(
 FLOATS = re.compile(r"\b(float|double)\b")
 FLOAT_FREE = ("broker/base/", "broker/market/", "auction/", "billing/")
 SYNONYMS = re.compile(r"(?<![a-z])(jobs?|bidders?|auctioneers?|providers?|landlords?)(?![a-z])", re.I)
-SYNONYM_SCOPE = re.compile(r"^(broker|auction|billing|api|migrations|cli|openapi)")
+SYNONYM_SCOPE = re.compile(r"^(broker/market|auction|billing|api|migrations|cli|openapi)")
 
 
 class Tree:
