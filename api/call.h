@@ -45,8 +45,10 @@ struct cache;
 struct db;
 struct hub;
 struct jwt_keys;
+struct leader;
 struct loop;
 struct metrics;
+struct settle;
 struct stream;
 
 struct api_settings { /* the part of the daemon's configuration that handlers need */
@@ -59,6 +61,7 @@ struct api_settings { /* the part of the daemon's configuration that handlers ne
     int64_t rate_per_minute;
     int64_t rate_public_per_minute;
     int64_t proxy_hops;
+    bool is_api;                /* false: only health and metrics are served */
 };
 
 /* One per process; immutable after start, so that threads share it without locks. */
@@ -72,6 +75,8 @@ struct api_world {
     struct seal_key secret_key;          /* seals workloads' secrets; purpose "workload" */
     struct seal_key reply_key;           /* seals stored replies; purpose "reply" */
     struct rate *rate;
+    const struct leader *leader;         /* NULL: this process has none */
+    const struct settle *settle;
     _Atomic bool is_draining;            /* set once, at shutdown; readyz says so */
 };
 

@@ -51,7 +51,9 @@ static enum flow_next authenticate(struct flow *flow)
     struct str authorization = api_header(flow, "authorization");
     struct auth_result result;
     call->principal.kind = call->op->auth == AUTH_NODE ? PRINCIPAL_NODE : PRINCIPAL_NONE;
-    bool is_optional = call->op->auth == AUTH_PUBLIC;
+    bool is_optional = call->op->auth == AUTH_PUBLIC, is_service = is_optional && call->op->is_unlimited;
+    if (!call->thread->world->settings.is_api && !is_service)
+        return flow_fail(flow, ERR_NOT_FOUND, "this process does not serve the API");
     if (call->op->auth == AUTH_NODE || (is_optional && !call->op->reads_bearer) ||
         (is_optional && authorization.at == NULL))
         return FLOW_NEXT;

@@ -9,6 +9,34 @@ static int hex_value(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
+/* Length of the well-formed UTF-8 character at the front, 0 for none. */
+static size_t utf8_length(const unsigned char *at, size_t len)
+{
+    size_t size = at[0] < 0x80 ? 1 : at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    if ((at[0] >= 0x80 && at[0] < 0xc2) || at[0] > 0xf4 || size > len)
+        return 0;
+    uint32_t point = size == 1 ? at[0] : at[0] & (0x7fu >> size);
+    for (size_t i = 1; i < size; i++) {
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+        point = point << 6 | (at[i] & 0x3f);
+    }
+    bool is_surrogate = point >= 0xd800 && point <= 0xdfff;
+    return point < least[size] || point > 0x10ffff || is_surrogate ? 0 : size;
+}
+
+static bool is_utf8(struct str text)
+{
+    size_t size = 0;
+    for (size_t at = 0; at < text.len; at += size) {
+        size = utf8_length((const unsigned char *)text.at + at, text.len - at);
+        if (size == 0)
+            return false;
+    }
+    return true;
+}
+
 bool query_decode(struct schema_binding *b, enum query_part part, struct str text, struct str *ret)
 {
     char *at = b->alloc(b->data, text.len + 1);
@@ -28,7 +56,7 @@ bool query_decode(struct schema_binding *b, enum query_part part, struct str tex
         at[len++] = c;
     }
     *ret = (struct str){.at = at, .len = len};
-    return true;
+    return is_utf8(*ret);
 }
 
 /* Index of the field, or fields_count. */
@@ -46,7 +74,7 @@ static void bind_pair(struct schema_binding *b, const struct schema *s, struct s
     struct str value = pair, name = str_cut(&value, '=');
     char pointer[SCHEMA_POINTER_SIZE];
     if (!query_decode(b, QUERY_VALUE, name, &name) || !query_decode(b, QUERY_VALUE, value, &value)) {
-        schema_refuse(b, ERR_INVALID_FIELD, "?", "format", "bad percent escape in the query");
+        schema_refuse(b, ERR_INVALID_FIELD, "?", "format", "must be UTF-8, percent-encoded");
         return;
     }
     str_format(pointer, sizeof(pointer), "?%.*s", STR_ARG(name));

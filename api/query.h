@@ -9,7 +9,7 @@
 
 enum query_part { QUERY_PATH = 1, QUERY_VALUE }; /* in a value, "+" is a blank */
 
-/* False for a bad escape or an encoded NUL. */
+/* False for a bad escape, an encoded NUL, or what is not UTF-8. */
 MUST_USE bool query_decode(struct schema_binding *binding, enum query_part part, struct str text,
                            struct str *ret);
 /* "a=1&b=x" into the struct of `schema`; unknown and repeated names are refused. */

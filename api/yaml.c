@@ -1,5 +1,6 @@
 #include "api/yaml.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -49,39 +50,57 @@ static const char *const FALSE_WORDS[] = {"false", "False", "FALSE", NULL};
 
 enum number { NUMBER_NONE = 1, NUMBER_INTEGER, NUMBER_REAL };
 
-/* What the core schema makes of a plain scalar that starts like a number. */
+static size_t digits_at(struct str text, size_t at)
+{
+    size_t count = 0;
+    while (at + count < text.len && text.at[at + count] >= '0' && text.at[at + count] <= '9')
+        count++;
+    return count;
+}
+
+static bool is_sign(struct str text, size_t at)
+{
+    return at < text.len && (text.at[at] == '-' || text.at[at] == '+');
+}
+
+/* 0x1f or 0o17; libyaml ends every scalar with a NUL. */
+static bool is_based(struct str text)
+{
+    if (text.len <= 2 || text.at[0] != '0' || (text.at[1] != 'x' && text.at[1] != 'o'))
+        return false;
+    const char *digits = text.at[1] == 'x' ? "0123456789abcdefABCDEF" : "01234567";
+    return strspn(text.at + 2, digits) == text.len - 2;
+}
+
+/* Core schema: 0x1f, 0o17, [-+]?[0-9]+ and [-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)? */
 static enum number number_of(struct str text)
 {
-    size_t i = 0, digits = 0;
-    bool is_real = false;
-    if (i < text.len && (text.at[i] == '-' || text.at[i] == '+'))
-        i++;
-    if (text.len - i > 2 && text.at[i] == '0' && (text.at[i + 1] == 'x' || text.at[i + 1] == 'o'))
-        return i == 0 ? NUMBER_INTEGER : NUMBER_NONE;
-    for (; i < text.len; i++) {
-        char c = text.at[i];
-        bool is_exponent = (c == 'e' || c == 'E') && digits > 0 && i + 1 < text.len;
-        if (c >= '0' && c <= '9')
-            digits++;
-        else if (c == '.' || is_exponent || ((c == '-' || c == '+') && is_real))
-            is_real = true;
-        else
-            return NUMBER_NONE;
+    size_t at = is_sign(text, 0), whole = digits_at(text, at), fraction = 0;
+    if (is_based(text))
+        return NUMBER_INTEGER;
+    at += whole;
+    if (at == text.len)
+        return whole > 0 ? NUMBER_INTEGER : NUMBER_NONE;
+    if (text.at[at] == '.') {
+        fraction = digits_at(text, at + 1);
+        at += 1 + fraction;
     }
-    if (digits == 0)
+    if (whole + fraction == 0)
         return NUMBER_NONE;
-    return is_real ? NUMBER_REAL : NUMBER_INTEGER;
+    if (at < text.len && (text.at[at] == 'e' || text.at[at] == 'E')) {
+        at += 1 + is_sign(text, at + 1);
+        size_t exponent = digits_at(text, at);
+        at = exponent > 0 ? at + exponent : 0;
+    }
+    return at == text.len ? NUMBER_REAL : NUMBER_NONE;
 }
 
 static bool integer_of(struct str text, int64_t *ret)
 {
-    if (text.len > 2 && text.at[0] == '0' && (text.at[1] == 'x' || text.at[1] == 'o')) {
-        char *end = NULL;
-        char digits[20];
-        if (!str_format(digits, sizeof(digits), "%.*s", (int)text.len - 2, text.at + 2))
-            return false;
-        *ret = (int64_t)strtoll(digits, &end, text.at[1] == 'x' ? 16 : 8);
-        return digits[0] != '-' && digits[0] != '+' && *end == '\0';
+    if (is_based(text)) {
+        errno = 0;
+        *ret = (int64_t)strtoll(text.at + 2, NULL, text.at[1] == 'x' ? 16 : 8);
+        return errno == 0;
     }
     if (text.at[0] == '+')
         text = (struct str){.at = text.at + 1, .len = text.len - 1};

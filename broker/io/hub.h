@@ -12,6 +12,7 @@ struct hub;
 struct loop;
 
 #define HUB_TOPIC_SIZE 64
+#define HUB_TOPIC_DRAIN "drain" /* the process ends: long answers say goodbye */
 
 struct hub_waiter { /* embedded in its owner; loop thread of the loop it was added with */
     void (*wake)(struct hub_waiter *waiter); /* stays subscribed until hub_leave */
