@@ -439,6 +439,8 @@ void server_destroy(struct server *server)
     bool is_held = server_connections_count(server) > 0;
     for (int i = 0; i < server->threads_count && !is_held; i++) {
         stop_listening(&server->threads[i]);
+        /* A drain that took less than a second has left h2o's own timer for it standing. */
+        h2o_timeout_unlink(&server->threads[i].context.http2._graceful_shutdown_timeout);
         h2o_context_dispose(&server->threads[i].context);
         loop_destroy(server->threads[i].loop);
     }
