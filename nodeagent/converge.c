@@ -21,8 +21,10 @@ static void settle(struct converge *converge, struct lease *lease,
                    const struct container_found *container_or_null);
 static void stray_remove(struct converge *converge, const struct container_found *stray);
 static void apply_one(struct converge *converge, const struct desired_lease *wanted);
-static void unlisted_apply(struct converge *converge);
+static void unlisted_stop(struct converge *converge);
+static void settled_forget(struct converge *converge);
 static void workers_start(struct converge *converge);
+static void workers_join(struct converge *converge);
 static void stop(struct converge *converge, struct lease *lease, const char *stop_as);
 
 bool converge_start(struct converge *converge)
@@ -120,7 +122,10 @@ void converge_apply(struct converge *converge, const struct desired *desired)
         roster->leases[i]->is_listed = false;
     for (size_t i = 0; i < desired->leases_count; i++)
         apply_one(converge, &desired->leases[i]);
-    unlisted_apply(converge);
+    converge->has_answer = true;
+    unlisted_stop(converge);
+    workers_join(converge);
+    settled_forget(converge);
     workers_start(converge);
     roster_unlock(roster);
 }
@@ -189,22 +194,27 @@ static void stop(struct converge *converge, struct lease *lease, const char *sto
     }
 }
 
-/* What the broker did not list is not wanted any more; when it has also got the end, it is over. */
-static void unlisted_apply(struct converge *converge)
+/* What the broker did not list is not wanted any more. */
+static void unlisted_stop(struct converge *converge)
+{
+    const struct roster *roster = converge->tools.roster;
+    for (size_t i = 0; i < roster->leases_count; i++)
+        if (!roster->leases[i]->is_listed)
+            stop(converge, roster->leases[i], "stopped");
+}
+
+/* When the broker lists it no more and has stored its final receipt, a lease is over. */
+static void settled_forget(struct converge *converge)
 {
     struct roster *roster = converge->tools.roster;
-    for (size_t i = 0; i < roster->leases_count;) {
+    for (size_t i = 0; converge->has_answer && i < roster->leases_count;) {
         struct lease *lease = roster->leases[i];
-        bool is_settled = lease->state == LEASE_EXITED && !lease->worker &&
+        bool is_settled = !lease->is_listed && lease->state == LEASE_EXITED && !lease->worker &&
                           receipts_is_acknowledged(converge->receipts, lease->final_receipt_seq);
-        if (lease->is_listed) {
-            i++;
-        } else if (is_settled) {
+        if (is_settled)
             roster_forget(roster, lease); /* another one takes its place in the list */
-        } else {
-            stop(converge, lease, "stopped");
+        else
             i++;
-        }
     }
 }
 
@@ -316,6 +326,7 @@ void converge_prepare(struct converge *converge)
     bool has_final = false;
     bool has_open = false;
     workers_join(converge);
+    settled_forget(converge);
     workers_start(converge); /* a device may just have become free */
     for (size_t i = 0; i < roster->leases_count; i++) {
         const struct lease *lease = roster->leases[i];

@@ -19,6 +19,7 @@ struct converge {
     const struct inventory *inventory;
     struct receipts *receipts;
     int64_t ignore_awards_pct; /* test hook: never acknowledge so many in a hundred */
+    bool has_answer;           /* from here on, not listed means not wanted */
     int64_t receipt_interval_ms;
     int64_t receipt_due_mono_ms;
 };
@@ -28,7 +29,8 @@ struct converge {
 MUST_USE bool converge_start(struct converge *converge);
 /* After each verified answer. */
 void converge_apply(struct converge *converge, const struct desired *desired);
-/* Before each report, with the lock held: joins ended workers, and makes the receipts that are due
+/* Before each report, with the lock held: joins ended workers, forgets what is settled, and makes
+ * the receipts that are due
  * - periodic ones, and final ones for what has exited. */
 void converge_prepare(struct converge *converge);
 /* Ends all workers; containers run on. */

@@ -79,7 +79,7 @@ static void line_read(struct fake_machine *machine, char *line)
         unsigned int at = machine->gpus_count++;
         struct fake_gpu *gpu = &machine->gpus[at];
         *gpu = (struct fake_gpu){.mem_mb = 8192, .compute_major = 8};
-        snprintf(gpu->name, sizeof(gpu->name), "%s", line + 4);
+        snprintf(gpu->name, sizeof(gpu->name), "%.95s", line + 4);
         snprintf(gpu->uuid, sizeof(gpu->uuid), "GPU-simulated-%u", at);
         return;
     }

@@ -97,9 +97,12 @@ static void *worker_main(void *arg)
     prober_stop(worker->prober);
     worker->prober = NULL;
 
-    roster_lock(worker->tools.roster);
+    struct roster *roster = worker->tools.roster;
+    roster_lock(roster);
     worker->lease->is_over = true;
-    roster_unlock(worker->tools.roster);
+    if (!worker->lease->is_listed && roster->wake)
+        roster->wake(roster->wake_arg); /* it can be forgotten now */
+    roster_unlock(roster);
     return NULL;
 }
 
