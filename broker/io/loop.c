@@ -113,7 +113,10 @@ void loop_run(struct loop *loop)
 {
     run_hooks(loop); /* for what was submitted before the loop ran */
     while (!loop->is_stopped) {
-        int32_t wait_ms = timer_heap_wait_ms(loop->timers);
+        /* What our timers and hooks wrote has completions pending that no poll would report. */
+        bool is_pending =
+            loop->h2o->_pending_as_client != NULL || loop->h2o->_pending_as_server != NULL;
+        int32_t wait_ms = is_pending ? 0 : timer_heap_wait_ms(loop->timers);
         if (h2o_evloop_run(loop->h2o, wait_ms) != 0)
             must(errno == EINTR);
         timer_heap_fire(loop->timers);

@@ -23,7 +23,7 @@ static void send_next(struct stream *stream);
 static void stream_dispose(void *data)
 {
     struct stream *stream = data;
-    bool is_known = stream->is_over;
+    bool is_known = stream->is_over || stream->is_ending;
     stream->is_over = true;
     if (stream->conn != NULL)
         conn_unwatch(stream->conn);
@@ -43,7 +43,8 @@ static void stream_cut(void *data)
         conn_unwatch(stream->conn);
         shutdown(h2o_socket_get_fd(stream->conn->sock), SHUT_RDWR); /* ends a send that is stuck */
     }
-    stream->gone(stream->data);
+    if (!stream->is_ending) /* an owner that has ended it cares no more */
+        stream->gone(stream->data);
     req->http1_is_persistent = 0;
     if (!stream->is_sending)
         h2o_send(req, NULL, 0, H2O_SEND_STATE_ERROR);
