@@ -239,8 +239,9 @@ static bool cut_in_three(struct str token, struct parts *ret)
     ret->header = str_cut(&rest, '.');
     ret->claims = str_cut(&rest, '.');
     ret->signature = rest;
+    uint8_t signature[64];
     return ret->header.len > 0 && ret->claims.len > 0 && ret->signature.len > 0 &&
-           memchr(rest.at, '.', rest.len) == NULL;
+           base64url_decode(ret->signature, signature, sizeof(signature)) == sizeof(signature);
 }
 
 /* Decodes one part strictly; NULL unless it is a JSON object. */

@@ -372,13 +372,13 @@ static void a_key_is_believed_for_ten_seconds(void **state)
     struct auth *auth = auth_create(ours);
     struct auth_result result;
     struct principal principal = {.kind = PRINCIPAL_KEY, .account_id = account_id_new()};
-    clock_fake(1000000, 5000);
+    clock_fake(1000000, 1000 * 5000);
     assert_int_equal(check(auth, "Bearer uc_live_abc", &result), AUTH_ASK_DATABASE);
     struct sha256 hash = result.sha256;
     auth_remember(auth, &hash, &principal);
     assert_int_equal(check(auth, "Bearer uc_live_abc", &result), AUTH_IS_KNOWN);
     assert_true(uuid_equal(result.principal.account_id.u, principal.account_id.u));
-    clock_fake(1000000, 5000 + AUTH_CACHE_MS);
+    clock_fake(1000000, 1000 * (5000 + AUTH_CACHE_MS));
     assert_int_equal(check(auth, "Bearer uc_live_abc", &result), AUTH_ASK_DATABASE);
     auth_remember(auth, &hash, &principal);
     auth_forget(auth, hash);
@@ -386,7 +386,7 @@ static void a_key_is_believed_for_ten_seconds(void **state)
     principal.expires_at_us = 2000000; /* a key's own end comes first */
     auth_remember(auth, &hash, &principal);
     assert_int_equal(check(auth, "Bearer uc_live_abc", &result), AUTH_IS_KNOWN);
-    clock_fake(2000000, 5000 + AUTH_CACHE_MS);
+    clock_fake(2000000, 1000 * (5000 + AUTH_CACHE_MS));
     assert_int_equal(check(auth, "Bearer uc_live_abc", &result), AUTH_ASK_DATABASE);
     clock_fake(-1, -1);
     auth_destroy(auth);
