@@ -126,6 +126,7 @@ create table leases (
     acked_at timestamptz,
     running_at timestamptz,
     cut_at timestamptz,
+    cut_seen_at timestamptz,
     closed_at timestamptz,
     close_reason text,
     close_pays text check (close_pays in ('usage', 'minimum', 'nothing')),
@@ -155,6 +156,7 @@ comment on column leases.paused_ms is 'Time while the node was unknown: the brok
 comment on column leases.base_ms is 'Charged beside healthy time: the rest of a pull over 120 s, or the minimum of an order that never ran.';
 comment on column leases.billable_ms_max is 'The most healthy time that escrow can pay for beside base_ms, and max_duration at most.';
 comment on column leases.close_pays is 'What the close of a lease that is closing will charge; decided when it was cut, like close_next.';
+comment on column leases.cut_seen_at is 'When the cut was made, which may be after its instant; null: at it. The final receipt is awaited from here.';
 comment on column leases.cut_at is 'The meter stops here: the owner''s stop, the end of money, the end of max_duration.';
 
 create table settlements (

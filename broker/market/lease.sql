@@ -138,7 +138,7 @@ with member as (
     order by l.lease_id
     for update of l
 ), changed as (
-    update leases l set state = 'closing', cut_at = k.cut_at, close_reason = k.reason,
+    update leases l set state = 'closing', cut_at = k.cut_at, cut_seen_at = now(), close_reason = k.reason,
         close_pays = k.pays, close_next = k.next
     from locked k where l.lease_id = k.lease_id
     returning l.lease_id, l.workload_id, l.account_id, l.operator_account_id, l.node_id

@@ -91,7 +91,7 @@ with office as (
 ), due as materialized (
     select l.lease_id, l.workload_id, l.state, case
             when l.state = 'closing' and (n.state in ('lost', 'retired')
-                or l.cut_at < now() - ($4 + w.stop_grace_s * 1000) * interval '1 ms') then l.close_reason
+                or coalesce(l.cut_seen_at, l.cut_at) < now() - ($4 + w.stop_grace_s * 1000) * interval '1 ms') then l.close_reason
             when l.state = 'closing' then null
             when n.state = 'retired' then 'node_withdrawn'
             when n.state = 'lost' then 'node_lost'

@@ -121,6 +121,7 @@ static const char fixture_sql[] =
     "create function fx.age(l uuid, ms int8) returns void language sql as $$"
     " update leases set awarded_at = awarded_at - ms * interval '1 ms',"
     "  acked_at = acked_at - ms * interval '1 ms',"
+    "  cut_seen_at = cut_seen_at - ms * interval '1 ms',"
     "  running_at = running_at - ms * interval '1 ms',"
     "  cut_at = cut_at - ms * interval '1 ms' where lease_id = l $$;"
     /* Healthy for as long as the broker's clock says. */
