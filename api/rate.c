@@ -8,16 +8,16 @@
 #include "broker/base/hash.h"
 #include "broker/io/cache.h"
 
-#define RATE_SETS 8192 /* a power of two */
-#define RATE_WAYS 4
-#define RATE_LOCKS 64
+#define RATE_SETS             8192 /* a power of two */
+#define RATE_WAYS             4
+#define RATE_LOCKS            64
 #define RATE_JOINS_PER_WINDOW 50 /* how often a busy bucket asks Redis, at most */
 
 struct rate_slot {
-    uint64_t key;    /* 0: empty */
-    int64_t window;  /* which minute the counts are of */
-    int64_t used;    /* here, or everywhere as far as we know */
-    int64_t unsent;  /* of those, not yet told to Redis */
+    uint64_t key;   /* 0: empty */
+    int64_t window; /* which minute the counts are of */
+    int64_t used;   /* here, or everywhere as far as we know */
+    int64_t unsent; /* of those, not yet told to Redis */
 };
 
 struct rate {
@@ -98,7 +98,8 @@ static void joined(void *data, bool is_ok, int64_t total)
     free(join);
 }
 
-static void join_redis(struct rate *rate, struct cache *cache, struct rate_join question, int64_t count)
+static void join_redis(struct rate *rate, struct cache *cache, struct rate_join question,
+                       int64_t count)
 {
     char name[64];
     struct rate_join *join = malloc(sizeof(*join));
@@ -107,11 +108,12 @@ static void join_redis(struct rate *rate, struct cache *cache, struct rate_join 
     join->rate = rate;
     str_format(name, sizeof(name), "%016llx:%lld", (unsigned long long)question.key,
                (long long)question.window);
-    cache_rate_add(cache, name, 2 * RATE_WINDOW_S, count, joined, join);
+    struct cache_rate added = {.bucket = name, .window_s = 2 * RATE_WINDOW_S, .count = count};
+    cache_rate_add(cache, &added, joined, join);
 }
 
-struct rate_state rate_take(struct rate *rate, struct cache *cache, struct str bucket, int64_t limit,
-                            int64_t cost)
+struct rate_state rate_take(struct rate *rate, struct cache *cache, struct str bucket,
+                            int64_t limit, int64_t cost)
 {
     struct sha256 hash = sha256_of(bucket.at, bucket.len);
     struct rate_join question = {.window = clock_now_us() / 1000000 / RATE_WINDOW_S};

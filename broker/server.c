@@ -1,9 +1,9 @@
-/* The happy path is: each thread accepts from its own SO_REUSEPORT listener, h2o parses, our handler
- * checks the raw head and hands the request to the hooks.
+/* The happy path is: each thread accepts from its own SO_REUSEPORT listener, h2o parses, our
+ * handler checks the raw head and hands the request to the hooks.
  * Failure modes are: too many connections (503 and closed), no descriptors left (the listener rests
  * for REST_MS instead of spinning), a request that h2o or strict_check() refuses (a problem, and
- * closed; what h2o's parser cannot read at all gets h2o's own plain 400), a slow writer (h2o's request
- * timeout), a slow reader (TCP_USER_TIMEOUT, inherited from the listener).
+ * closed; what h2o's parser cannot read at all gets h2o's own plain 400), a slow writer (h2o's
+ * request timeout), a slow reader (TCP_USER_TIMEOUT, inherited from the listener).
  */
 #include "broker/server.h"
 
@@ -27,14 +27,14 @@
 #include "broker/io/strict.h"
 #include "broker/io/timer.h"
 
-#define BACKLOG 1024
-#define ACCEPTS_PER_TURN 32
-#define REST_MS 100
-#define BODY_MAX_DEFAULT (256 * 1024)
+#define BACKLOG            1024
+#define ACCEPTS_PER_TURN   32
+#define REST_MS            100
+#define BODY_MAX_DEFAULT   (256 * 1024)
 #define REQUEST_MS_DEFAULT 10000
-#define READER_MS_DEFAULT 15000
-#define THREADS_MAX 64
-#define CLOSE_TURNS_MAX 100
+#define READER_MS_DEFAULT  15000
+#define THREADS_MAX        64
+#define CLOSE_TURNS_MAX    100
 
 struct server_thread {
     struct server *server;
@@ -119,19 +119,22 @@ static void configure_h2o(struct server *server, const struct server_config *con
     h2o->http1.req_timeout =
         (uint64_t)(config->request_ms > 0 ? config->request_ms : REQUEST_MS_DEFAULT);
     h2o->max_request_entity_size = (size_t)server->body_max;
-    h2o_hostconf_t *host = h2o_config_register_host(h2o, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    h2o_hostconf_t *host =
+        h2o_config_register_host(h2o, h2o_iovec_init(H2O_STRLIT("default")), 65535);
     h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
     struct handler *handler = (struct handler *)h2o_create_handler(path, sizeof(*handler));
     handler->super.on_req = on_request;
     handler->server = server;
     /* What h2o refuses before any handler passes through the fallback path's filters. */
-    h2o_create_filter(&host->fallback_path, sizeof(h2o_filter_t))->on_setup_ostream = on_setup_error;
+    h2o_create_filter(&host->fallback_path, sizeof(h2o_filter_t))->on_setup_ostream =
+        on_setup_error;
 }
 
 static void write_problem(struct buf *to, enum err_code err, const char *detail)
 {
     char id[ID_TEXT_SIZE];
-    problem_write(&(struct problem){.err = err, .detail = detail,
+    problem_write(&(struct problem){.err = err,
+                                    .detail = detail,
                                     .request_id = request_id_text(request_id_new(), id)},
                   to);
 }

@@ -1,7 +1,7 @@
 /* server.h - HTTP/1.1 on N threads: listeners, h2o contexts, limits, and a graceful end.
  *
- * Created, run, drained and stopped by the main thread; hooks run on the loop threads. HTTP/2 is off,
- * because this h2o lacks the fixes against rapid reset. A request reaches `handle` only after
+ * Created, run, drained and stopped by the main thread; hooks run on the loop threads. HTTP/2 is
+ * off, because this h2o lacks the fixes against rapid reset. A request reaches `handle` only after
  * strict_check() found it good. SIGPIPE is ignored from server_create() on.
  */
 #ifndef UNDERCUT_SERVER_H
@@ -47,7 +47,8 @@ void server_run(struct server *server); /* starts the threads and returns */
 /* Stops listening, closes idle connections, and waits at most `ms` for the rest.
  * Returns the number of requests still in progress. Streams have to be ended by their owners. */
 int server_drain(struct server *server, int64_t ms);
-void server_stop(struct server *server);    /* ends the threads; harmless when they do not run */
-void server_destroy(struct server *server); /* closes what is open; what lives on the loops goes before */
+void server_stop(struct server *server); /* ends the threads; harmless when they do not run */
+void server_destroy(
+    struct server *server); /* closes what is open; what lives on the loops goes before */
 
 #endif

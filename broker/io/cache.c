@@ -1,8 +1,8 @@
-/* The happy path is: two hiredis connections, one for commands and one that is subscribed, each on a
- * watch; commands of one turn leave together with the next writability.
- * Failure modes are: Redis down (calls answer false at once, connecting is tried again), slow (a call
- * answers false after CACHE_PATIENCE_MS; a connection silent for SILENT_MS is dropped). Nothing is
- * kept for later: whatever should be true regardless is in PostgreSQL.
+/* The happy path is: two hiredis connections, one for commands and one that is subscribed, each on
+ * a watch; commands of one turn leave together with the next writability.
+ * Failure modes are: Redis down (calls answer false at once, connecting is tried again), slow (a
+ * call answers false after CACHE_PATIENCE_MS; a connection silent for SILENT_MS is dropped).
+ * Nothing is kept for later: whatever should be true regardless is in PostgreSQL.
  */
 #include "broker/io/cache.h"
 
@@ -19,8 +19,8 @@
 #include "broker/io/timer.h"
 #include "broker/io/watch.h"
 
-#define RETRY_MS 250
-#define SILENT_MS 2000
+#define RETRY_MS          250
+#define SILENT_MS         2000
 #define PUBLISH_BYTES_MAX (1024 * 1024) /* what waits for the loop to publish it */
 
 struct link { /* one connection */
@@ -151,7 +151,8 @@ static void link_check(struct timer *timer)
     }
     bool is_owing = link->asked_count > 0 || !link->is_up;
     if (is_owing && clock_mono_ms() - link->heard_mono_ms >= SILENT_MS) {
-        redisAsyncFree(link->redis); /* fails its calls; says disconnected only if it was connected */
+        redisAsyncFree(
+            link->redis); /* fails its calls; says disconnected only if it was connected */
         link_down(link);
         return;
     }
@@ -318,7 +319,7 @@ static void rate_replied(redisAsyncContext *redis, void *reply_data, void *data)
     free(data);
 }
 
-void cache_rate_add(struct cache *cache, const char *bucket, int64_t window_s, int64_t count,
+void cache_rate_add(struct cache *cache, const struct cache_rate *rate,
                     void (*done)(void *data, bool is_ok, int64_t total), void *data)
 {
     struct link *link = &cache->commands;
@@ -330,15 +331,15 @@ void cache_rate_add(struct cache *cache, const char *bucket, int64_t window_s, i
     must(call != NULL);
     *call = (struct rate_call){.done = done, .data = data};
     call->patience = (struct timer){.fire = rate_patience_ended, .data = call};
-    if (redisAsyncCommand(link->redis, rate_replied, call, "INCRBY uc:{rate}:%s %lld", bucket,
-                          (long long)count) != REDIS_OK) {
+    if (redisAsyncCommand(link->redis, rate_replied, call, "INCRBY uc:{rate}:%s %lld", rate->bucket,
+                          (long long)rate->count) != REDIS_OK) {
         free(call);
         done(data, false, 0);
         return;
     }
     timer_arm_in(cache->loop, &call->patience, CACHE_PATIENCE_MS);
     link->asked_count++;
-    if (redisAsyncCommand(link->redis, answered, NULL, "EXPIRE uc:{rate}:%s %lld", bucket,
-                          (long long)window_s) == REDIS_OK)
+    if (redisAsyncCommand(link->redis, answered, NULL, "EXPIRE uc:{rate}:%s %lld", rate->bucket,
+                          (long long)rate->window_s) == REDIS_OK)
         link->asked_count++;
 }

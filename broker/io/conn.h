@@ -1,4 +1,5 @@
-/* conn.h - what we keep beside h2o's connection: who counts it, and whether its peer is still there.
+/* conn.h - what we keep beside h2o's connection: who counts it, and whether its peer is still
+ * there.
  *
  * loop thread. h2o stops reading while a request is served, so a hang-up goes unseen; conn_watch()
  * looks at the socket without reading from it, because a request without a body points into h2o's
@@ -21,11 +22,11 @@ struct conn {
     struct loop *loop;
     void (*closed)(struct conn *conn); /* before it is freed; may be NULL */
     void *owner;
-    struct conn *next, **link;         /* for the owner's list */
-    bool is_busy;                      /* a request is being served; the owner's to keep */
-    void (*gone)(void *data);          /* while watched */
+    struct conn *next, **link; /* for the owner's list */
+    bool is_busy;              /* a request is being served; the owner's to keep */
+    void (*gone)(void *data);  /* while watched */
     void *gone_data;
-    struct timer poll;                 /* while the peer's next request hides its hang-up */
+    struct timer poll; /* while the peer's next request hides its hang-up */
 };
 
 /* Lives as long as the socket. */

@@ -1,9 +1,10 @@
-/* The happy path is: a call becomes an op in the read queue or in its statement's write queue; at the
- * end of the loop's turn all queued reads are sent under one Sync, and, when no write is in flight,
- * one statement's collected calls as one flight. Rows of a batch go back to the members by `ord`.
- * Failure modes are: a failing read aborts its neighbours in the pipeline (they are sent again, each
- * under its own Sync); a failing batch is replayed member by member; a lost or stuck connection fails
- * what was in flight (writes as unknown), and what waits when it stays down; queues have a maximum.
+/* The happy path is: a call becomes an op in the read queue or in its statement's write queue; at
+ * the end of the loop's turn all queued reads are sent under one Sync, and, when no write is in
+ * flight, one statement's collected calls as one flight. Rows of a batch go back to the members by
+ * `ord`. Failure modes are: a failing read aborts its neighbours in the pipeline (they are sent
+ * again, each under its own Sync); a failing batch is replayed member by member; a lost or stuck
+ * connection fails what was in flight (writes as unknown), and what waits when it stays down;
+ * queues have a maximum.
  */
 #include "broker/io/db.h"
 
@@ -16,10 +17,10 @@
 #include "broker/io/flow.h"
 #include "broker/io/loop.h"
 
-#define READ_STUCK_MS 5000
-#define WRITE_STUCK_MS 10000 /* the server's own statement_timeout answers before */
+#define READ_STUCK_MS    5000
+#define WRITE_STUCK_MS   10000 /* the server's own statement_timeout answers before */
 #define DOWN_PATIENCE_MS 2000
-#define CHECK_MS 250
+#define CHECK_MS         250
 
 static void turn_end(void *data);
 static void check_health(struct timer *timer);

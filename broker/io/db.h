@@ -3,12 +3,13 @@
  * loop thread. Statements come from sql_gen.py (see sql.h); C above L1 never sees SQL text.
  *  read lane   many PQsendQueryPrepared, ONE PQpipelineSync per loop turn.
  *  write lane  while a batch of a statement is in flight, calls of that statement collect; then ONE
- *              multi-row statement carries them all. A call completes on the Sync, i.e. when durable.
- *              On an unexpected error the members are replayed one by one, each with its own Sync, so
- *              that one poisonous row fails alone.
- * A lost connection fails reads with ERR_DATABASE_BUSY; a write whose commit was sent and not answered
- * fails with ERR_DATABASE_BUSY as "outcome unknown" (is_unknown): idempotency keys resolve it.
- * Both lanes reconnect by themselves (200 ms) and refuse at once when more than DB_QUEUE_MAX calls wait.
+ *              multi-row statement carries them all. A call completes on the Sync, i.e. when
+ *              durable. On an unexpected error the members are replayed one by one, each with its
+ *              own Sync, so that one poisonous row fails alone.
+ * A lost connection fails reads with ERR_DATABASE_BUSY; a write whose commit was sent and not
+ * answered fails with ERR_DATABASE_BUSY as "outcome unknown" (is_unknown): idempotency keys
+ * resolve it. Both lanes reconnect by themselves (200 ms) and refuse at once when more than
+ * DB_QUEUE_MAX calls wait.
  */
 #ifndef UNDERCUT_IO_DB_H
 #define UNDERCUT_IO_DB_H
@@ -28,19 +29,19 @@ struct loop;
 struct db;
 
 struct db_call {
-    struct flow *flow;                   /* resumed when done, unless `done` is set */
-    void (*done)(struct db_call *call);  /* called instead of resuming a flow */
+    struct flow *flow;                  /* resumed when done, unless `done` is set */
+    void (*done)(struct db_call *call); /* called instead of resuming a flow */
     void *data;
     /* answers */
-    enum err_code err;                   /* ERR_OK, ERR_DATABASE_BUSY, ERR_INTERNAL */
-    bool is_unknown;                     /* a write that may or may not have happened */
+    enum err_code err; /* ERR_OK, ERR_DATABASE_BUSY, ERR_INTERNAL */
+    bool is_unknown;   /* a write that may or may not have happened */
     char sqlstate[6];
-    char constraint[64];                 /* name of the violated constraint, "" if none */
-    struct sql_result *result;           /* shared by the members of a batch; refcounted */
-    int row_first, row_count;            /* this call's rows within it */
+    char constraint[64];       /* name of the violated constraint, "" if none */
+    struct sql_result *result; /* shared by the members of a batch; refcounted */
+    int row_first, row_count;  /* this call's rows within it */
     /* private */
-    struct db_op *op;                    /* NULL when not under way */
-    bool is_registered;                  /* with its flow */
+    struct db_op *op;   /* NULL when not under way */
+    bool is_registered; /* with its flow */
     struct db_call *next_of_flow;
 };
 
@@ -56,11 +57,11 @@ void db_on_trouble(struct db *db,
                                    const struct sql_trouble *trouble),
                    void *data);
 
-/* Generated x_submit() functions call these; `params` are moved. With a flow and no `done`, the call
- * is registered with the flow, which frees the result at its end. Without a flow the owner calls
- * db_call_finish(). A dying flow never leaves a dangling call: the lane detaches it. Completion never
- * comes from inside these functions. A call starts zeroed (but for flow, done, data) and may be used
- * again once it is answered; its former result is released then. */
+/* Generated x_submit() functions call these; `params` are moved. With a flow and no `done`, the
+ * call is registered with the flow, which frees the result at its end. Without a flow the owner
+ * calls db_call_finish(). A dying flow never leaves a dangling call: the lane detaches it.
+ * Completion never comes from inside these functions. A call starts zeroed (but for flow, done,
+ * data) and may be used again once it is answered; its former result is released then. */
 void db_read(struct db *db, struct db_call *call, const struct sql_statement *statement,
              struct sql_params *params);
 void db_write(struct db *db, struct db_call *call, const struct sql_statement *statement,

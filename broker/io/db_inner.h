@@ -35,9 +35,9 @@ struct flight { /* the one set of writes under way */
     enum flight_mode mode;
     struct db_op *members[DB_BATCH_MAX];
     int members_count;
-    int done_count;   /* of FLIGHT_EACH */
-    bool is_due;      /* a replay that is not sent yet */
-    struct sql_result *result; /* of the batch, or of the member at done_count */
+    int done_count;             /* of FLIGHT_EACH */
+    bool is_due;                /* a replay that is not sent yet */
+    struct sql_result *result;  /* of the batch, or of the member at done_count */
     struct sql_trouble trouble; /* likewise, when it failed */
     bool has_failed;
 };
@@ -51,7 +51,7 @@ struct db {
     struct loop *loop;
     struct lane read, write;
     struct op_queue read_queue, read_sent;
-    bool is_sync_each; /* the next reads are sent under a Sync each */
+    bool is_sync_each;                /* the next reads are sent under a Sync each */
     struct write_queue *write_queues; /* round robin: the one just served goes to the end */
     int write_count;
     struct flight flight;

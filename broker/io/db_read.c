@@ -45,7 +45,8 @@ void db_reads_flush(struct db *db)
             db_op_release(db, op);
             continue;
         }
-        /* After a failure here the loss has been dealt with, and the rest waits for the next time. */
+        /* After a failure here the loss has been dealt with, and the rest waits for the next time.
+         * */
         if (!read_send(db, op) || (is_sync_each && !pg_pipe_sync(db->read.pipe, NULL)))
             return;
         sent_count++;
@@ -90,4 +91,3 @@ void db_read_lost(void *data)
     struct db *db = data;
     db_queue_drop(db, &db->read_sent);
 }
-

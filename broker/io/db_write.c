@@ -1,9 +1,9 @@
-/* The happy path is: calls collect per statement; a flight takes one statement's calls, goes out as one
- * multi-row statement under one Sync (or as single statements with a Sync each), and completes its
- * members when the Sync is answered, which is when they are durable.
- * Failure modes are: a batch that fails for what may be one member's fault is replayed member by member
- * at the end of the turn; a flight lost with its connection fails as unknown, except what the server
- * had refused before or what was not sent yet.
+/* The happy path is: calls collect per statement; a flight takes one statement's calls, goes out
+ * as one multi-row statement under one Sync (or as single statements with a Sync each), and
+ * completes its members when the Sync is answered, which is when they are durable.
+ * Failure modes are: a batch that fails for what may be one member's fault is replayed member by
+ * member at the end of the turn; a flight lost with its connection fails as unknown, except what
+ * the server had refused before or what was not sent yet.
  */
 #include "broker/io/db_inner.h"
 
@@ -15,7 +15,7 @@
 #include "broker/io/loop.h"
 
 #define BYTES_MAX (4 * 1024 * 1024) /* of one flight, approximately */
-#define EACH_MAX 64                 /* single writes in one flight */
+#define EACH_MAX  64                /* single writes in one flight */
 
 static void write_answered(void *data, void *token, PGresult *pg_result);
 static void write_synced(void *data, void *token);
@@ -87,8 +87,7 @@ static void flight_fill(struct db *db, struct write_queue *queue)
     int members_max = is_batch ? DB_BATCH_MAX : EACH_MAX;
     size_t bytes = 0;
     flight->members_count = flight->done_count = 0;
-    while (queue->ops.head != NULL && flight->members_count < members_max &&
-           bytes < BYTES_MAX) {
+    while (queue->ops.head != NULL && flight->members_count < members_max && bytes < BYTES_MAX) {
         struct db_op *op = db_queue_pop(&queue->ops);
         db->write_count--;
         if (op->call == NULL) { /* its owner gave up before it was sent: it has not happened */
@@ -193,8 +192,8 @@ static void batch_succeed(struct db *db, struct flight *flight)
 
 static void batch_fail(struct db *db, struct flight *flight)
 {
-    bool may_be_one_members_fault = flight->trouble.err != ERR_DATABASE_BUSY ||
-                                    strncmp(flight->trouble.sqlstate, "40", 2) == 0;
+    bool may_be_one_members_fault =
+        flight->trouble.err != ERR_DATABASE_BUSY || strncmp(flight->trouble.sqlstate, "40", 2) == 0;
     if (flight->members_count > 1 && may_be_one_members_fault) {
         flight_clear_result(flight);
         flight->mode = FLIGHT_EACH;
@@ -259,7 +258,8 @@ void db_write_lost(void *data)
     struct db *db = data;
     struct flight *flight = &db->flight;
     bool was_refused = flight->has_failed && flight->mode == FLIGHT_BATCH;
-    if (flight->mode != FLIGHT_NONE && !flight->is_due) /* what is due waits for the next connection */
+    if (flight->mode != FLIGHT_NONE &&
+        !flight->is_due) /* what is due waits for the next connection */
         flight_drop(db, /* is_unknown= */ !was_refused);
 }
 

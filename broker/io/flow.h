@@ -1,14 +1,15 @@
 /* flow.h - a request as a table of named steps; the table is the documentation and the trace.
  *
  * loop thread. The flow owns its pool and every db_call registered with it; the h2o request is
- * borrowed and may die first (client hang-up): then `req` is NULL and the flow still runs to its end,
- * so that an effect under way is completed, but nothing is sent. Steps are <= 20 lines and return:
+ * borrowed and may die first (client hang-up): then `req` is NULL and the flow still runs to its
+ * end, so that an effect under way is completed, but nothing is sent. Steps are <= 20 lines and
+ * return:
  *   FLOW_NEXT   go on with the next row
  *   FLOW_WAIT   something was submitted; flow_resume() continues with the NEXT row. Of several
  *               database calls submitted in one step, the last to complete resumes the flow.
  *   FLOW_END    the reply was sent (or taken over by a stream)
- * flow_fail() records an error and returns FLOW_END: the flow's `on_end` hook then sends the problem.
- * flow_goto() rewinds or skips to a named row.
+ * flow_fail() records an error and returns FLOW_END: the flow's `on_end` hook then sends the
+ * problem. flow_goto() rewinds or skips to a named row.
  */
 #ifndef UNDERCUT_IO_FLOW_H
 #define UNDERCUT_IO_FLOW_H
@@ -34,17 +35,17 @@ struct flow_step {
 };
 
 #define FLOW_FIELD_ERRORS_MAX 16
-#define FLOW_DETAIL_SIZE 512
+#define FLOW_DETAIL_SIZE      512
 
 struct flow_field_error {
     const char *pointer; /* RFC 6901, in the flow's pool */
-    const char *code;    /* "unknown", "required", "type", "range", "length", "format", "enum" ... */
-    const char *detail;  /* one sentence */
+    const char *code;   /* "unknown", "required", "type", "range", "length", "format", "enum" ... */
+    const char *detail; /* one sentence */
 };
 
 struct flow {
-    h2o_mem_pool_t pool;           /* everything the flow allocates; freed in its end */
-    struct st_h2o_req_t *req;      /* NULL once the client is gone */
+    h2o_mem_pool_t pool;      /* everything the flow allocates; freed in its end */
+    struct st_h2o_req_t *req; /* NULL once the client is gone */
     struct loop *loop;
     void *thread;                  /* struct api_thread of the owner (L4); opaque here */
     const struct flow_step *steps; /* ends with a zero row */
@@ -53,17 +54,17 @@ struct flow {
     char detail[FLOW_DETAIL_SIZE];
     struct flow_field_error field_errors[FLOW_FIELD_ERRORS_MAX];
     int field_errors_count;
-    int64_t retry_after_ms;        /* 0: the error's default */
+    int64_t retry_after_ms; /* 0: the error's default */
     struct request_id request_id;
     int64_t started_mono_us;
-    struct timer deadline;         /* armed by flow_start when deadline_ms > 0 */
-    void *state;                   /* the operation's own struct, zeroed, in the pool */
+    struct timer deadline;             /* armed by flow_start when deadline_ms > 0 */
+    void *state;                       /* the operation's own struct, zeroed, in the pool */
     void (*on_end)(struct flow *flow); /* sends the problem if err; logs; before the pool dies */
     bool is_running, is_woken, is_waiting, is_ended; /* private */
-    struct db_call *calls;         /* private: registered calls, released at the end */
-    int calls_pending_count;       /* private: of those, submitted and not yet answered */
-    void *death_notice;            /* private */
-    void *user;                    /* L4's per-request context (principal, parsed request) */
+    struct db_call *calls;   /* private: registered calls, released at the end */
+    int calls_pending_count; /* private: of those, submitted and not yet answered */
+    void *death_notice;      /* private */
+    void *user;              /* L4's per-request context (principal, parsed request) */
 };
 
 struct flow_start {
@@ -72,7 +73,7 @@ struct flow_start {
     void *thread;
     const struct flow_step *steps;
     size_t state_size;
-    int64_t deadline_ms;      /* 0: none */
+    int64_t deadline_ms; /* 0: none */
     void (*on_end)(struct flow *flow);
     void *user;
 };
@@ -80,7 +81,8 @@ struct flow_start {
 /* Creates the flow without running it: the caller may fill user/state, then flow_run(). */
 struct flow *flow_create(const struct flow_start *start);
 void flow_run(struct flow *flow);
-/* Continues a waiting flow; called inside a step (synchronous completion) it makes WAIT fall through. */
+/* Continues a waiting flow; called inside a step (synchronous completion) it makes WAIT fall
+ * through. */
 void flow_resume(struct flow *flow);
 enum flow_next flow_fail(struct flow *flow, enum err_code err, const char *detail, ...)
     PRINTF_LIKE(3, 4);

@@ -1,7 +1,8 @@
-/* The happy path is: submit copies the request into a job and wakes the worker; the worker adds it to
- * its curl multi handle; when it is done the job travels to the asker's loop, where `done` is called.
- * Failure modes are: no address, no connection, no answer in time, an answer too long: is_ok is false,
- * and is_unknown says whether anything had been sent. At the end, what is pending fails so.
+/* The happy path is: submit copies the request into a job and wakes the worker; the worker adds it
+ * to its curl multi handle; when it is done the job travels to the asker's loop, where `done` is
+ * called. Failure modes are: no address, no connection, no answer in time, an answer too long:
+ * is_ok is false, and is_unknown says whether anything had been sent. At the end, what is pending
+ * fails so.
  */
 #include "broker/io/http_out.h"
 
@@ -13,7 +14,7 @@
 #include "broker/base/must.h"
 #include "broker/io/loop.h"
 
-#define POLL_MS 1000
+#define POLL_MS    1000
 #define CONNECT_MS 5000
 
 struct job {
@@ -105,7 +106,8 @@ static void job_configure(struct job *job, const struct http_out_request *reques
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
 }
 
-void http_out_submit(struct http_out *out, struct loop *loop, const struct http_out_request *request,
+void http_out_submit(struct http_out *out, struct loop *loop,
+                     const struct http_out_request *request,
                      void (*done)(void *data, const struct http_out_reply *reply), void *data)
 {
     struct job *job = calloc(1, sizeof(*job));
@@ -145,9 +147,9 @@ static void job_end(struct job *job, CURLcode code)
     job->reply.status = (int)status;
     job->reply.body = buf_str(&job->response_body);
     if (code != CURLE_OK)
-        job->reply.why = job->is_too_long        ? "the answer is too long"
+        job->reply.why = job->is_too_long      ? "the answer is too long"
                          : job->why[0] != '\0' ? job->why
-                                                 : curl_easy_strerror(code);
+                                               : curl_easy_strerror(code);
     curl_easy_cleanup(job->curl);
     curl_slist_free_all(job->headers);
     loop_post(job->loop, job_deliver, job);

@@ -19,20 +19,21 @@ struct http_out_request {
     const char *const *headers; /* NULL-terminated "Name: value"; copied */
     struct str body;            /* copied */
     int64_t timeout_ms;
-    int64_t response_max;       /* bytes; more is an error */
+    int64_t response_max; /* bytes; more is an error */
 };
 
 struct http_out_reply {
-    bool is_ok;       /* an HTTP answer came */
-    bool is_unknown;  /* sent, but no answer: it may have had its effect */
+    bool is_ok;      /* an HTTP answer came */
+    bool is_unknown; /* sent, but no answer: it may have had its effect */
     int status;
-    struct str body;  /* lives during the callback */
-    const char *why;  /* when not is_ok */
+    struct str body; /* lives during the callback */
+    const char *why; /* when not is_ok */
 };
 
 struct http_out *http_out_create(void);
 void http_out_destroy(struct http_out *out); /* waits for the worker; pending calls fail */
-void http_out_submit(struct http_out *out, struct loop *loop, const struct http_out_request *request,
+void http_out_submit(struct http_out *out, struct loop *loop,
+                     const struct http_out_request *request,
                      void (*done)(void *data, const struct http_out_reply *reply), void *data);
 
 #endif

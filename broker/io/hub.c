@@ -1,7 +1,8 @@
-/* The happy path is: a waiter sits in its loop's table under its topic; hub_wake() looks at each loop's
- * count for that topic's slot, leaves the topic in the loop's inbox when somebody may wait there, and
- * the loop walks the slot on its own thread. Listeners are called at once; a cache carries the topic on.
- * Failure modes are: a full inbox or a cache that is down lose wake-ups, which waiters allow for.
+/* The happy path is: a waiter sits in its loop's table under its topic; hub_wake() looks at each
+ * loop's count for that topic's slot, leaves the topic in the loop's inbox when somebody may wait
+ * there, and the loop walks the slot on its own thread. Listeners are called at once; a cache
+ * carries the topic on. Failure modes are: a full inbox or a cache that is down lose wake-ups,
+ * which waiters allow for.
  */
 #include "broker/io/hub.h"
 
@@ -16,10 +17,10 @@
 #include "broker/io/cache.h"
 #include "broker/io/loop.h"
 
-#define SLOTS_COUNT 4096
-#define LOOPS_MAX 72
-#define LISTENERS_MAX 8
-#define PENDING_MAX 4096
+#define SLOTS_COUNT      4096
+#define LOOPS_MAX        72
+#define LISTENERS_MAX    8
+#define PENDING_MAX      4096
 #define TWINS_LOOKED_FOR 16 /* that far back a topic is not put into the inbox twice */
 
 struct hub_loop {

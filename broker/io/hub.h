@@ -1,7 +1,8 @@
 /* hub.h - wake-ups by topic: inside this process at once, to other processes through Redis pub/sub.
  *
- * A wake-up carries no data and may be lost: whoever waits also has a time-out and re-reads the truth
- * from PostgreSQL. Topics: "node:<uuid>", "account:<uuid>", "workload:<uuid>", "market:<name>".
+ * A wake-up carries no data and may be lost: whoever waits also has a time-out and re-reads the
+ * truth from PostgreSQL. Topics: "node:<uuid>", "account:<uuid>", "workload:<uuid>",
+ * "market:<name>".
  */
 #ifndef UNDERCUT_IO_HUB_H
 #define UNDERCUT_IO_HUB_H
@@ -11,7 +12,7 @@
 struct hub;
 struct loop;
 
-#define HUB_TOPIC_SIZE 64
+#define HUB_TOPIC_SIZE  64
 #define HUB_TOPIC_DRAIN "drain" /* the process ends: long answers say goodbye */
 
 struct hub_waiter { /* embedded in its owner; loop thread of the loop it was added with */

@@ -30,8 +30,8 @@ struct loop {
     int hooks_count;
     bool is_touched;
     atomic_bool is_stopped;
-    /* The inbox is ours, not h2o's: h2o would read its pipe into a buffer that belongs to the thread
-     * that created it, and a loop is created by another thread than the one that runs it. */
+    /* The inbox is ours, not h2o's: h2o would read its pipe into a buffer that belongs to the
+     * thread that created it, and a loop is created by another thread than the one that runs it. */
     int inbox_fd;
     struct watch *inbox_watch;
     pthread_mutex_t inbox_mutex;
@@ -83,7 +83,7 @@ void loop_destroy(struct loop *loop)
     watch_destroy(loop->inbox_watch);
     close(loop->inbox_fd);
     pthread_mutex_destroy(&loop->inbox_mutex);
-    h2o_evloop_run(loop->h2o, 0); /* lets h2o free the sockets closed so far */
+    h2o_evloop_run(loop->h2o, 0);                     /* lets h2o free the sockets closed so far */
     if (h2o_linklist_is_empty(&loop->h2o->_timeouts)) /* else an h2o context still stands on it */
         h2o_evloop_destroy(loop->h2o);
     timer_heap_destroy(loop->timers);

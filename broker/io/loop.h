@@ -1,7 +1,7 @@
 /* loop.h - one thread's event loop over libh2o's evloop: turn hooks, an inbox, and stopping.
  *
- * A loop belongs to the thread that runs it (another may create it before, and destroy it after); only
- * loop_post() and loop_stop() may be called from other threads meanwhile.
+ * A loop belongs to the thread that runs it (another may create it before, and destroy it after);
+ * only loop_post() and loop_stop() may be called from other threads meanwhile.
  * Nothing outside broker/io, broker/server.c and api/router.c includes h2o.h.
  */
 #ifndef UNDERCUT_IO_LOOP_H

@@ -1,9 +1,9 @@
 /* The happy path is: PQconnectPoll driven by a watch until the connection stands and is in pipeline
  * mode; then queries and Syncs are sent, each leaves an entry in a ring, and whatever PQgetResult
  * yields belongs to the ring's head.
- * Failure modes are: a connection that does not come up or dies (lost, then tried again: soon after a
- * first loss, every 200 ms after that), a statement that cannot be prepared (reported; its query then
- * fails alone), answers that do not match the ring (treated as a loss).
+ * Failure modes are: a connection that does not come up or dies (lost, then tried again: soon
+ * after a first loss, every 200 ms after that), a statement that cannot be prepared (reported; its
+ * query then fails alone), answers that do not match the ring (treated as a loss).
  */
 #include "broker/io/pg_pipe.h"
 
@@ -17,8 +17,8 @@
 #include "broker/io/watch.h"
 
 #define RETRY_FIRST_MS 5
-#define RETRY_MS 200
-#define CONNECT_MS 5000
+#define RETRY_MS       200
+#define CONNECT_MS     5000
 
 enum pipe_state { PIPE_DOWN = 1, PIPE_CONNECTING, PIPE_UP };
 enum entry_kind { ENTRY_QUERY = 1, ENTRY_PREPARE, ENTRY_SYNC };
@@ -259,8 +259,7 @@ bool pg_pipe_send(struct pg_pipe *pipe, const struct sql_statement *statement,
         lose(pipe);
         return false;
     }
-    ring_push(pipe,
-              (struct entry){.kind = ENTRY_QUERY, .statement = statement, .token = token});
+    ring_push(pipe, (struct entry){.kind = ENTRY_QUERY, .statement = statement, .token = token});
     return true;
 }
 

@@ -1,4 +1,5 @@
-/* session.c - a blocking connection: prepare on first use, execute in binary, one error per failure. */
+/* session.c - a blocking connection: prepare on first use, execute in binary, one error per
+ * failure. */
 #include "broker/io/sql.h"
 
 #include <libpq-fe.h>
@@ -66,7 +67,8 @@ const char *session_why(const struct session *session)
 static enum err_code session_fail(struct session *session, PGresult *pg_result)
 {
     struct sql_trouble trouble = sql_trouble_of(pg_result);
-    bool is_echo = strcmp(trouble.sqlstate, "25P02") == 0; /* the first failure is the one to keep */
+    bool is_echo =
+        strcmp(trouble.sqlstate, "25P02") == 0; /* the first failure is the one to keep */
     if (!is_echo)
         session->last = trouble;
     if (session->last.message[0] == '\0')
@@ -78,8 +80,7 @@ static enum err_code session_fail(struct session *session, PGresult *pg_result)
     return session->last.err;
 }
 
-static enum err_code session_prepare(struct session *session,
-                                     const struct sql_statement *statement)
+static enum err_code session_prepare(struct session *session, const struct sql_statement *statement)
 {
     if (sql_prepared_has(&session->prepared, statement))
         return ERR_OK;
@@ -92,8 +93,7 @@ static enum err_code session_prepare(struct session *session,
     return ERR_OK;
 }
 
-static enum err_code session_execute(struct session *session,
-                                     const struct sql_statement *statement,
+static enum err_code session_execute(struct session *session, const struct sql_statement *statement,
                                      const char *const *values, const int *lengths,
                                      struct sql_result **ret_result)
 {

@@ -1,9 +1,9 @@
-/* The happy path is: generated code puts one member's parameters into a sql_params, a lane or session
- * points libpq at them (or gathers many members into a sql_batch, one array per parameter), and the
- * PGresult that comes back is read in place through sql_get_x().
- * Failure modes are: a column whose size is not its type's, or a null where the annotation has no `?`;
- * both mean that annotation and database disagree, which the contract test exists to catch, so they
- * are bugs. Failed results become a sql_trouble by SQLSTATE.
+/* The happy path is: generated code puts one member's parameters into a sql_params, a lane or
+ * session points libpq at them (or gathers many members into a sql_batch, one array per
+ * parameter), and the PGresult that comes back is read in place through sql_get_x().
+ * Failure modes are: a column whose size is not its type's, or a null where the annotation has no
+ * `?`; both mean that annotation and database disagree, which the contract test exists to catch,
+ * so they are bugs. Failed results become a sql_trouble by SQLSTATE.
  */
 #include "broker/io/sql.h"
 
@@ -14,9 +14,10 @@
 
 #include "broker/io/sql_wire.h"
 
-#define PG_EPOCH_US 946684800000000LL /* 2000-01-01 in microseconds since 1970 */
+#define PG_EPOCH_US   946684800000000LL /* 2000-01-01 in microseconds since 1970 */
 #define JSONB_VERSION 1
-#define ARRAY_HEADER_SIZE 20 /* dimensions, has nulls, element oid, length, lower bound: int4 each */
+#define ARRAY_HEADER_SIZE \
+    20 /* dimensions, has nulls, element oid, length, lower bound: int4 each */
 
 enum { OID_BOOL = 16, OID_INT8 = 20, OID_INT4 = 23, OID_TIMESTAMPTZ = 1184 };
 enum { OID_UUID = 2950, OID_JSONB = 3802 };
@@ -409,8 +410,8 @@ struct sql_trouble sql_trouble_of(const PGresult *pg)
 {
     /* connection, rolled back (deadlock), resources, lock or statement time-out, shutting down, no
      * longer the primary, another plan shape after a migration */
-    static const char *const busy[] = {"08",    "40",  "53",    "55P03",
-                                       "57014", "57P", "25006", "0A000", NULL};
+    static const char *const busy[] = {"08",  "40",    "53",    "55P03", "57014",
+                                       "57P", "25006", "0A000", NULL};
     /* another plan shape after a migration, shutting down, no longer the primary */
     static const char *const unfit[] = {"0A000", "57P", "25006", NULL};
     const char *sqlstate = PQresultErrorField(pg, PG_DIAG_SQLSTATE);

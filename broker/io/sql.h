@@ -7,25 +7,28 @@
  *     -- in:  account_id uuid, workload_id uuid
  *     -- out: name text, state text, reserve_uusd_per_hour int8, ended_at timestamptz?
  *     select ... ;
- * `-- batch: true` marks a write-lane statement: every `in` is then declared as its scalar type but the
- * text uses arrays ($1::uuid[] ...) and returns `ord int4` (1-based position of the member) as its FIRST
- * column, ordered by it. A member without a row is legal (row_count 0).
- * `-- lane: read|write` overrules the guess (a text with insert, update, delete, merge or `for share`
- * goes to the write lane; the read lane's transactions are read-only). Comment lines below a key go on
- * with it. A batch with `scope: account` compares account_id with its unnested column account_id.
- * Types: bool int4 int8 uuid text bytea jsonb timestamptz, and T[] for non-batch parameters; `?` = nullable.
- * C types: bool int32_t int64_t struct uuid struct str(text, bytea, jsonb), and int64_t microseconds
- * since 1970 for timestamptz, whose C field is named `<column>_us` (`ended_at` -> `ended_at_us`).
- * A nullable int/bool/timestamptz/uuid column x comes with `bool has_x` (`has_ended_at`); a nullable
- * text is STR_NONE; a nullable in-field likewise (`has_x` false = null). Array in-fields: `const T *x; size_t x_count`.
- * For statement `foo` the generator emits struct foo_in, struct foo_out, and
+ * `-- batch: true` marks a write-lane statement: every `in` is then declared as its scalar type
+ * but the text uses arrays ($1::uuid[] ...) and returns `ord int4` (1-based position of the
+ * member) as its FIRST column, ordered by it. A member without a row is legal (row_count 0).
+ * `-- lane: read|write` overrules the guess (a text with insert, update, delete, merge or `for
+ * share` goes to the write lane; the read lane's transactions are read-only). Comment lines below
+ * a key go on with it. A batch with `scope: account` compares account_id with its unnested column
+ * account_id. Types: bool int4 int8 uuid text bytea jsonb timestamptz, and T[] for non-batch
+ * parameters; `?` = nullable. C types: bool int32_t int64_t struct uuid struct str(text, bytea,
+ * jsonb), and int64_t microseconds since 1970 for timestamptz, whose C field is named
+ * `<column>_us` (`ended_at` -> `ended_at_us`). A nullable int/bool/timestamptz/uuid column x comes
+ * with `bool has_x` (`has_ended_at`); a nullable text is STR_NONE; a nullable in-field likewise
+ * (`has_x` false = null). Array in-fields: `const T *x; size_t x_count`. For statement `foo` the
+ * generator emits struct foo_in, struct foo_out, and
  *     void foo_submit(struct db *db, struct db_call *call, const struct foo_in *in);   async
- *     enum err_code foo_run(struct session *s, const struct foo_in *in, struct sql_result **ret); blocking
+ *     enum err_code foo_run(struct session *s, const struct foo_in *in, struct sql_result **ret);
+ * blocking
  *     void foo_row(const struct sql_result *result, int row, struct foo_out *ret);      decode
- *     void foo_get(const struct db_call *call, int row, struct foo_out *ret);           row of this call
- *     extern const struct sql_statement foo_statement;
- * (`#include "gen/<path>/<file>.sql.h"`; statements without `in` take no in-pointer; without `out` have no row/get). Slices of a row point
- * into the result. foo_run of a batch statement takes (in, count). Everything goes in binary format.
+ *     void foo_get(const struct db_call *call, int row, struct foo_out *ret);           row of
+ *     this call extern const struct sql_statement foo_statement;
+ * (`#include "gen/<path>/<file>.sql.h"`; statements without `in` take no in-pointer; without `out`
+ * have no row/get). Slices of a row point into the result. foo_run of a batch statement takes (in,
+ * count). Everything goes in binary format.
  */
 #ifndef UNDERCUT_IO_SQL_H
 #define UNDERCUT_IO_SQL_H
@@ -49,18 +52,18 @@ struct sql_statement {
     const char *name;
     const char *text;
     int params_count;
-    uint32_t param_oids[SQL_PARAMS_MAX];       /* as prepared: array oids for a batch */
+    uint32_t param_oids[SQL_PARAMS_MAX]; /* as prepared: array oids for a batch */
     int columns_count;
     const struct sql_column *columns;
     bool is_batch;
-    bool is_write;                             /* goes to the write lane */
+    bool is_write; /* goes to the write lane */
     bool is_account_scoped;
-    const uint32_t *element_oids;              /* batch: scalar oid of each parameter */
+    const uint32_t *element_oids; /* batch: scalar oid of each parameter */
 };
 
 struct sql_params { /* one member's encoded parameters, binary, owned */
     int count;
-    int lengths[SQL_PARAMS_MAX];  /* -1 = null */
+    int lengths[SQL_PARAMS_MAX]; /* -1 = null */
     int offsets[SQL_PARAMS_MAX];
     struct buf bytes;
 };
@@ -69,7 +72,7 @@ struct sql_result; /* a PGresult with a reference count */
 
 int sql_result_rows(const struct sql_result *result);
 int64_t sql_result_affected(const struct sql_result *result); /* rows that an update touched */
-void sql_result_release(struct sql_result *result); /* NULL is fine */
+void sql_result_release(struct sql_result *result);           /* NULL is fine */
 void sql_result_retain(struct sql_result *result);
 
 /* Every statement of the program, for the contract test. */
@@ -81,7 +84,8 @@ struct session *session_open(const char *conninfo, const char *application_name,
                              size_t why_size);
 void session_close(struct session *session);
 bool session_is_broken(const struct session *session); /* reopen before further use */
-/* BEGIN / COMMIT / ROLLBACK. A commit that gets no answer returns ERR_DATABASE_BUSY: outcome unknown. */
+/* BEGIN / COMMIT / ROLLBACK. A commit that gets no answer returns ERR_DATABASE_BUSY: outcome
+ * unknown. */
 enum err_code session_begin(struct session *session);
 enum err_code session_commit(struct session *session);
 void session_rollback(struct session *session);

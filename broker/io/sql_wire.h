@@ -29,7 +29,7 @@ void sql_put_text_array(struct sql_params *params, const struct str *values, siz
 void sql_put_jsonb_array(struct sql_params *params, const struct str *values, size_t count);
 void sql_put_timestamptz_array(struct sql_params *params, const int64_t *values_us, size_t count);
 
-void sql_params_reset(struct sql_params *params);  /* empties, keeps the memory */
+void sql_params_reset(struct sql_params *params); /* empties, keeps the memory */
 void sql_params_finish(struct sql_params *params);
 /* Pointers and lengths as libpq wants them; arrays of SQL_PARAMS_MAX. Valid until params change. */
 void sql_params_point(const struct sql_params *params, const char **ret_values, int *ret_lengths);

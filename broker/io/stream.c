@@ -10,7 +10,7 @@
 struct stream {
     h2o_generator_t generator; /* first: h2o hands it back */
     h2o_req_t *req;
-    struct conn *conn;         /* NULL: cannot be watched */
+    struct conn *conn; /* NULL: cannot be watched */
     struct buf sending, queued;
     bool is_sending, is_ending, is_over;
     void (*gone)(void *data);

@@ -10,8 +10,8 @@
 #include <strings.h>
 
 #define HEADERS_COUNT_MAX 64
-#define METHOD_MAX 16
-#define HOST_MAX 255
+#define METHOD_MAX        16
+#define HOST_MAX          255
 
 struct head {
     struct str rest; /* not looked at yet */
@@ -120,7 +120,8 @@ static bool check_path(struct head *head, struct str path)
         int c = i < path.len ? target_char(path, i) : '/';
         bool is_encoded = i < path.len && path.at[i] == '%';
         if (c < 0)
-            return refuse_syntax(head, "The target has a character or an escape that is not allowed.");
+            return refuse_syntax(head,
+                                 "The target has a character or an escape that is not allowed.");
         if (is_encoded && (c == '/' || c == '\\'))
             return refuse_syntax(head, "The path has an escaped slash.");
         if (c == '/') {
@@ -149,7 +150,8 @@ static bool check_target(struct head *head)
     struct str path = str_cut(&query, '?');
     for (size_t i = 0; i < query.len; i++) {
         if (target_char(query, i) < 0)
-            return refuse_syntax(head, "The query has a character or an escape that is not allowed.");
+            return refuse_syntax(head,
+                                 "The query has a character or an escape that is not allowed.");
     }
     return check_path(head, path);
 }
@@ -183,8 +185,8 @@ static bool check_host(struct head *head, struct str value)
 static bool read_content_length(struct head *head, struct str value)
 {
     int64_t length = 0;
-    bool is_number = value.len > 0 && value.len <= 15 && value.at[0] != '-' &&
-                     str_to_i64(value, &length);
+    bool is_number =
+        value.len > 0 && value.len <= 15 && value.at[0] != '-' && str_to_i64(value, &length);
     if (!is_number)
         return refuse_syntax(head, "The Content-Length is not a number.");
     head->content_length = (size_t)length;
@@ -293,8 +295,8 @@ bool strict_check(h2o_req_t *req, size_t body_max, enum err_code *ret_err, const
     if (req->conn->callbacks->get_socket != NULL)
         sock = req->conn->callbacks->get_socket(req->conn);
     if (sock != NULL)
-        verdict = strict_head(
-            (struct str){.at = sock->input->bytes, .len = sock->input->size}, body_max);
+        verdict =
+            strict_head((struct str){.at = sock->input->bytes, .len = sock->input->size}, body_max);
     if (verdict.err == ERR_OK && req->entity.base != NULL && req->entity.len > body_max)
         verdict = (struct strict_verdict){.err = ERR_BODY_TOO_LARGE,
                                           .detail = "The body exceeds the limit."};

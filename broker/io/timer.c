@@ -120,7 +120,8 @@ void timer_heap_fire(struct timer_heap *heap)
     if (heap->count == 0)
         return;
     int64_t now_mono_ms = clock_mono_ms();
-    /* Those armed meanwhile wait for the next turn, so that a timer of zero cannot starve the loop. */
+    /* Those armed meanwhile wait for the next turn, so that a timer of zero cannot starve the
+     * loop. */
     uint64_t sequence_end = heap->sequence;
     while (heap->count > 0 && heap->slots[1]->at_mono_ms <= now_mono_ms) {
         struct timer *timer = heap->slots[1];

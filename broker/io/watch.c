@@ -53,6 +53,7 @@ void watch_destroy(struct watch *watch)
 {
     if (watch == NULL)
         return;
-    h2o_socket_close(watch->sock); /* h2o frees it at the end of the turn, so callbacks may do this */
+    h2o_socket_close(
+        watch->sock); /* h2o frees it at the end of the turn, so callbacks may do this */
     free(watch);
 }

@@ -109,9 +109,11 @@ static void add_rows(struct fixture *f, struct db_call *calls, int count, int po
 {
     for (int i = 0; i < count; i++) {
         calls[i] = call_of(f);
-        struct probe_add_in in = {.id = id_of(i + 1), .amount = i == poison_at ? 13 : 1000 + i,
+        struct probe_add_in in = {.id = id_of(i + 1),
+                                  .amount = i == poison_at ? 13 : 1000 + i,
                                   .note = i % 3 == 0 ? STR_NONE : STR("hello"),
-                                  .has_made_at = i % 2 == 0, .made_at_us = 1234567890123456};
+                                  .has_made_at = i % 2 == 0,
+                                  .made_at_us = 1234567890123456};
         probe_add_submit(f->db, &calls[i], &in);
     }
 }
@@ -120,8 +122,12 @@ static void every_type_survives_the_round_trip(void **state)
 {
     struct fixture *f = *state;
     struct db_call add = call_of(f), get = call_of(f);
-    struct probe_add_in in = {.id = id_of(7), .amount = -5000000123, .note = STR(""),
-                              .is_big = true, .has_made_at = true, .made_at_us = -1};
+    struct probe_add_in in = {.id = id_of(7),
+                              .amount = -5000000123,
+                              .note = STR(""),
+                              .is_big = true,
+                              .has_made_at = true,
+                              .made_at_us = -1};
     probe_add_submit(f->db, &add, &in);
     wait_done(f, 1);
     assert_int_equal(add.err, ERR_OK);
@@ -168,11 +174,18 @@ static void arrays_are_plain_parameters_too(void **state)
     wait_done(f, 3);
     struct uuid ids[] = {id_of(3), id_of(1), id_of(99)};
     struct str notes[] = {STR("a"), STR_NONE}, docs[] = {STR("{}")};
-    probe_of_ids_submit(f->db, &call, &(struct probe_of_ids_in){
-        .ids = ids, .ids_count = 3, .notes = notes, .notes_count = 2,
-        .amounts = (int64_t[]){1, 2, 3}, .amounts_count = 3,
-        .flags = (bool[]){true}, .flags_count = 1, .small_count = 0,
-        .docs = docs, .docs_count = 1});
+    probe_of_ids_submit(f->db, &call,
+                        &(struct probe_of_ids_in){.ids = ids,
+                                                  .ids_count = 3,
+                                                  .notes = notes,
+                                                  .notes_count = 2,
+                                                  .amounts = (int64_t[]){1, 2, 3},
+                                                  .amounts_count = 3,
+                                                  .flags = (bool[]){true},
+                                                  .flags_count = 1,
+                                                  .small_count = 0,
+                                                  .docs = docs,
+                                                  .docs_count = 1});
     wait_done(f, 1);
     assert_int_equal(call.err, ERR_OK);
     assert_int_equal(call.row_count, 2);
@@ -210,8 +223,8 @@ static void each_member_of_a_batch_gets_its_own_rows(void **state)
     db_call_finish(&twin);
     assert_string_equal(pg_query_one(f->conninfo, "select count(*) from probe"), "700");
     /* 700 inserts in at most 4 + 1 transactions: the first goes alone, the rest collects. */
-    assert_string_equal(pg_query_one(f->conninfo,
-                                     "select count(distinct xmin::text) <= 5 from probe"), "t");
+    assert_string_equal(
+        pg_query_one(f->conninfo, "select count(distinct xmin::text) <= 5 from probe"), "t");
     free(calls);
 }
 
@@ -390,8 +403,8 @@ static void drizzle_stop(struct drizzle *d)
 static void check_acknowledged(struct drizzle *d)
 {
     int64_t rows = -1;
-    assert_true(str_to_i64(str_of(pg_query_one(d->f->conninfo, "select count(*) from probe")),
-                           &rows));
+    assert_true(
+        str_to_i64(str_of(pg_query_one(d->f->conninfo, "select count(*) from probe")), &rows));
     assert_in_range(rows, d->writes_ok_count, d->writes_ok_count + d->unknown_count);
 }
 
@@ -489,7 +502,8 @@ static void a_session_runs_commits_and_rolls_back(void **state)
     struct fixture *f = *state;
     char why[128];
     struct session *session = session_open(f->conninfo, "session", why, sizeof(why));
-    struct probe_add_in in[3] = {{.id = id_of(1), .amount = 1}, {.id = id_of(2), .amount = 2},
+    struct probe_add_in in[3] = {{.id = id_of(1), .amount = 1},
+                                 {.id = id_of(2), .amount = 2},
                                  {.id = id_of(3), .amount = 13}};
     struct sql_result *result = NULL;
     assert_non_null(session);

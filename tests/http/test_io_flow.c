@@ -174,8 +174,7 @@ static void field_errors_collect_and_the_first_names_the_error(void **state)
 
 static void goto_rewinds_to_a_named_row(void **state)
 {
-    static const struct flow_step steps[] = {
-        {"one", one}, {"thrice", thrice}, {"over", over}, {0}};
+    static const struct flow_step steps[] = {{"one", one}, {"thrice", thrice}, {"over", over}, {0}};
     struct trace trace = {0};
     (void)state;
     flow_run(start(steps, &trace, NULL, 0));

@@ -245,7 +245,8 @@ static bool has_answer(void *data)
 static struct rate_answer rate_add(struct loop *loop, struct cache *cache, int64_t count)
 {
     struct rate_answer answer = {0};
-    cache_rate_add(cache, "bucket:1", 60, count, rate_done, &answer);
+    struct cache_rate rate = {.bucket = "bucket:1", .window_s = 60, .count = count};
+    cache_rate_add(cache, &rate, rate_done, &answer);
     assert_true(until(loop, has_answer, &answer, 2000));
     return answer;
 }
@@ -372,9 +373,14 @@ static struct got fetch(struct canned *canned, const char *method, int64_t respo
         canned_start(canned);
     str_format(url, sizeof(url), "http://127.0.0.1:%d/hook", canned->port);
     const char *headers[] = {"Content-Type: application/json", "Idempotency-Key: k1", NULL};
-    http_out_submit(out, loop, &(struct http_out_request){
-        .method = method, .url = url, .headers = headers, .body = STR("{\"a\":1}"),
-        .timeout_ms = 3000, .response_max = response_max}, got_reply, &got);
+    http_out_submit(out, loop,
+                    &(struct http_out_request){.method = method,
+                                               .url = url,
+                                               .headers = headers,
+                                               .body = STR("{\"a\":1}"),
+                                               .timeout_ms = 3000,
+                                               .response_max = response_max},
+                    got_reply, &got);
     assert_true(until(loop, has_got, &got, 5000));
     http_out_destroy(out);
     loop_destroy(loop);

@@ -1,4 +1,5 @@
-/* The server as a peer sees it: limits, slow and vanished clients, streams, and the graceful end. */
+/* The server as a peer sees it: limits, slow and vanished clients, streams, and the graceful end.
+ * */
 #include "tests/lib/test.h"
 
 #include <h2o.h>
@@ -17,7 +18,7 @@
 #include "broker/server.h"
 #include "tests/lib/loopback.h"
 
-#define BIG_SIZE (32 * 1024 * 1024)
+#define BIG_SIZE  (32 * 1024 * 1024)
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
 
 struct later { /* an answer that comes by timer; a watched one dies with its client */

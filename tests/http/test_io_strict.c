@@ -4,9 +4,9 @@
  *   STRICT  our second look at the raw head: a problem document, and the connection is closed
  *   H2O     h2o refuses while reading the body: turned into a problem document, and closed
  *   PARSER  h2o cannot parse the head: its own plain 400, and closed
- *   LAST    well formed as far as this process can see (h2o has decoded the chunks already): it reaches
- *           the handler, and the connection is closed after it, so that nothing can hide behind it. How
- *           the chunks were cut is for the proxy of deploy/ to judge.
+ *   LAST    well formed as far as this process can see (h2o has decoded the chunks already): it
+ *           reaches the handler, and the connection is closed after it, so that nothing can hide
+ *           behind it. How the chunks were cut is for the proxy of deploy/ to judge.
  */
 #include "tests/lib/test.h"
 
@@ -30,109 +30,14 @@ struct strict_case {
 };
 
 #define H "Host: a\r\n"
-#define CASE(name, request, status, wall) {name, {request, sizeof(request) - 1}, status, wall}
+#define CASE(name, request, status, wall)                  \
+    {                                                      \
+        name, {request, sizeof(request) - 1}, status, wall \
+    }
 
-/* clang-format off */
 static const struct strict_case cases[] = {
-    /* well formed */
-    CASE("plain GET",                    "GET /v1/x?y=1 HTTP/1.1\r\n" H "\r\n",                               200, NONE),
-    CASE("plain POST",                   "POST / HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n{}",               200, NONE),
-    CASE("zero length",                  "POST / HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n",                 200, NONE),
-    CASE("DELETE",                       "DELETE /v1/x HTTP/1.1\r\n" H "\r\n",                                200, NONE),
-    CASE("OPTIONS *",                    "OPTIONS * HTTP/1.1\r\n" H "\r\n",                                   200, NONE),
-    CASE("header value with tab",        "GET / HTTP/1.1\r\n" H "X-A: a\tb\r\n\r\n",                          200, NONE),
-    CASE("header of UTF-8",              "GET / HTTP/1.1\r\n" H "X-A: \xc3\xa4\r\n\r\n",                      200, NONE),
-    CASE("host with port",               "GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n",                        200, NONE),
-    CASE("escape in path",               "GET /v1/a%20b HTTP/1.1\r\n" H "\r\n",                               200, NONE),
-    CASE("unknown method is the router's", "BREW / HTTP/1.1\r\n" H "\r\n",                                    200, NONE),
-    CASE("target of 8 KiB",              "GET /{8191*a} HTTP/1.1\r\n" H "\r\n",                               200, NONE),
-    CASE("headers of 15 KiB",            "GET / HTTP/1.1\r\n" H "X-A: {15000*a}\r\n\r\n",                     200, NONE),
-    CASE("body of 256 KiB",              "POST / HTTP/1.1\r\n" H "Content-Length: 262144\r\n\r\n{262144*a}",  200, NONE),
-    CASE("expect 100-continue",          "POST / HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}", 100, NONE),
-    CASE("upgrade to h2c is ignored",    "GET / HTTP/1.1\r\n" H "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", 200, LAST),
-    /* well formed, but the connection ends with it */
-    CASE("chunked",                      "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 200, LAST),
-    CASE("chunks with bare line feeds",  "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n2\n{}\r\n0\r\n\r\n", 200, LAST),
-    CASE("chunk extension",              "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n2;a=b\r\n{}\r\n0\r\n\r\n", 200, LAST),
-    CASE("HTTP/1.0",                     "GET / HTTP/1.0\r\n\r\n",                                            200, LAST),
-    CASE("HTTP/1.0 keep-alive",          "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",                  200, LAST),
-    /* where does the body end? */
-    CASE("CL and TE",                    "POST / HTTP/1.1\r\n" H "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, STRICT),
-    CASE("TE and CL",                    "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400, STRICT),
-    CASE("two equal CL",                 "POST / HTTP/1.1\r\n" H "Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", 400, STRICT),
-    CASE("two different CL",             "POST / HTTP/1.1\r\n" H "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}x", 400, STRICT),
-    CASE("two CL hidden by case",        "POST / HTTP/1.1\r\n" H "content-length: 2\r\nCONTENT-LENGTH: 3\r\n\r\n{}x", 400, STRICT),
-    CASE("two TE",                       "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, STRICT),
-    CASE("HTTP/1.0 and TE",              "POST / HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, STRICT),
-    CASE("HTTP/1.0 and body",            "POST / HTTP/1.0\r\n" H "Content-Length: 2\r\n\r\n{}",               400, STRICT),
-    CASE("GET with body",                "GET / HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n{}",                400, STRICT),
-    CASE("GET with chunks",              "GET / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, STRICT),
-    CASE("HEAD with body",               "HEAD / HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\n{}",               400, STRICT),
-    CASE("negative CL",                  "POST / HTTP/1.1\r\n" H "Content-Length: -1\r\n\r\n",                400, H2O),
-    CASE("CL with plus",                 "POST / HTTP/1.1\r\n" H "Content-Length: +3\r\n\r\nabc",             400, H2O),
-    CASE("CL list",                      "POST / HTTP/1.1\r\n" H "Content-Length: 3, 3\r\n\r\nabc",           400, H2O),
-    CASE("CL in hex",                    "POST / HTTP/1.1\r\n" H "Content-Length: 0x2\r\n\r\n{}",             400, H2O),
-    CASE("empty CL",                     "POST / HTTP/1.1\r\n" H "Content-Length: \r\n\r\n",                  400, H2O),
-    CASE("unknown TE",                   "POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip\r\n\r\n",           400, H2O),
-    CASE("TE list",                      "POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400, H2O),
-    CASE("broken chunk size",            "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\nzz\r\n",  400, H2O),
-    CASE("TE hidden by blank",           "POST / HTTP/1.1\r\n" H "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400, PARSER),
-    /* who is asked? */
-    CASE("no Host",                      "GET / HTTP/1.1\r\n\r\n",                                            400, STRICT),
-    CASE("two Hosts",                    "GET / HTTP/1.1\r\n" H "Host: b\r\n\r\n",                            400, STRICT),
-    CASE("empty Host",                   "GET / HTTP/1.1\r\nHost: \r\n\r\n",                                  400, STRICT),
-    CASE("Host with path",               "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",                               400, STRICT),
-    CASE("Host with user",               "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",                               400, STRICT),
-    CASE("two credentials",              "GET / HTTP/1.1\r\n" H "Authorization: a\r\nAuthorization: b\r\n\r\n", 400, STRICT),
-    CASE("two idempotency keys",         "POST / HTTP/1.1\r\n" H "Idempotency-Key: a\r\nIdempotency-Key: b\r\n\r\n", 400, STRICT),
-    CASE("absolute form",                "GET http://evil/abs HTTP/1.1\r\n" H "\r\n",                         400, STRICT),
-    CASE("authority form",               "CONNECT a:443 HTTP/1.1\r\n" H "\r\n",                               400, STRICT),
-    CASE("no leading slash",             "GET v1 HTTP/1.1\r\n" H "\r\n",                                      400, STRICT),
-    CASE("* for GET",                    "GET * HTTP/1.1\r\n" H "\r\n",                                       400, STRICT),
-    CASE("dots in path",                 "GET /v1/../admin HTTP/1.1\r\n" H "\r\n",                            400, STRICT),
-    CASE("dots at the end",              "GET /v1/.. HTTP/1.1\r\n" H "\r\n",                                  400, STRICT),
-    CASE("escaped dots",                 "GET /v1/%2e%2E/admin HTTP/1.1\r\n" H "\r\n",                        400, STRICT),
-    CASE("escaped slash",                "GET /v1/a%2fb HTTP/1.1\r\n" H "\r\n",                               400, STRICT),
-    CASE("escaped NUL",                  "GET /v1/a%00b HTTP/1.1\r\n" H "\r\n",                               400, STRICT),
-    CASE("escaped NUL in query",         "GET /v1?a=%00 HTTP/1.1\r\n" H "\r\n",                               400, STRICT),
-    CASE("broken escape",                "GET /v1/%zz HTTP/1.1\r\n" H "\r\n",                                 400, STRICT),
-    CASE("cut escape",                   "GET /v1/%4 HTTP/1.1\r\n" H "\r\n",                                  400, STRICT),
-    CASE("fragment",                     "GET /v1#a HTTP/1.1\r\n" H "\r\n",                                   400, STRICT),
-    CASE("backslash",                    "GET /v1\\a HTTP/1.1\r\n" H "\r\n",                                  400, STRICT),
-    CASE("raw UTF-8 in target",          "GET /\xc3\xa4 HTTP/1.1\r\n" H "\r\n",                               400, STRICT),
-    /* where do lines end, and what stands on them? */
-    CASE("bare LF after request line",   "GET / HTTP/1.1\n" H "\r\n",                                         400, STRICT),
-    CASE("bare LF after header",         "GET / HTTP/1.1\r\nHost: a\n\r\n",                                   400, STRICT),
-    CASE("bare LF at the end",           "GET / HTTP/1.1\r\n" H "\n",                                         400, STRICT),
-    CASE("bare CR in header",            "GET / HTTP/1.1\r\n" H "X-A: a\rb\r\n\r\n",                          400, PARSER),
-    CASE("folded header",                "GET / HTTP/1.1\r\n" H "X-A: a\r\n b\r\n\r\n",                       400, STRICT),
-    CASE("folded with tab",              "GET / HTTP/1.1\r\n" H "X-A: a\r\n\tb\r\n\r\n",                      400, STRICT),
-    CASE("blank before colon",           "GET / HTTP/1.1\r\n" H "X-A : a\r\n\r\n",                            400, PARSER),
-    CASE("no colon",                     "GET / HTTP/1.1\r\n" H "X-A\r\n\r\n",                                400, PARSER),
-    CASE("empty name",                   "GET / HTTP/1.1\r\n" H ": a\r\n\r\n",                                400, PARSER),
-    CASE("NUL in header",                "GET / HTTP/1.1\r\n" H "X-A: a\0b\r\n\r\n",                          400, PARSER),
-    CASE("DEL in header",                "GET / HTTP/1.1\r\n" H "X-A: a\177b\r\n\r\n",                        400, PARSER),
-    CASE("HTTP/1.9",                     "GET / HTTP/1.9\r\n" H "\r\n",                                       400, STRICT),
-    CASE("HTTP/2.0",                     "GET / HTTP/2.0\r\n" H "\r\n",                                       400, PARSER),
-    CASE("HTTP/0.9",                     "GET /\r\n\r\n",                                                     400, PARSER),
-    CASE("HTTP/2 preface",               "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",                                  400, PARSER),
-    CASE("two blanks in request line",   "GET  / HTTP/1.1\r\n" H "\r\n",                                      400, PARSER),
-    CASE("empty line first",             "\r\nGET / HTTP/1.1\r\n" H "\r\n",                                   400, STRICT),
-    CASE("TLS on the plain port",        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",              400, PARSER),
-    CASE("other expectation",            "GET / HTTP/1.1\r\n" H "Expect: bribe\r\n\r\n",                      400, STRICT),
-    CASE("other expectation with body",  "POST / HTTP/1.1\r\n" H "Expect: bribe\r\nContent-Length: 2\r\n\r\n{}", 400, H2O),
-    /* too large */
-    CASE("target over 8 KiB",            "GET /{8193*a} HTTP/1.1\r\n" H "\r\n",                               414, STRICT),
-    CASE("target of 300 KB",             "GET /{300000*a} HTTP/1.1\r\n" H "\r\n",                             414, STRICT),
-    CASE("headers over 16 KiB",          "GET / HTTP/1.1\r\n" H "X-A: {17000*a}\r\n\r\n",                     431, STRICT),
-    CASE("header name of 300 KB",        "GET / HTTP/1.1\r\n" H "{300000*a}: a\r\n\r\n",                      431, STRICT),
-    CASE("65 headers",                   "GET / HTTP/1.1\r\n" H "{64*#}\r\n",                                 431, STRICT),
-    CASE("101 headers",                  "GET / HTTP/1.1\r\n" H "{100*#}\r\n",                                400, PARSER),
-    CASE("CL over the limit",            "POST / HTTP/1.1\r\n" H "Content-Length: 262145\r\n\r\n",            413, H2O),
-    CASE("CL far over the limit",        "POST / HTTP/1.1\r\n" H "Content-Length: 99999999999\r\n\r\n",       413, H2O),
-    CASE("chunks over the limit",        "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n50000\r\n{327680*a}\r\n0\r\n\r\n", 413, H2O),
+#include "tests/http/io_strict_cases.def"
 };
-/* clang-format on */
 
 static struct server *server;
 static atomic_int handled_count, refused_count;
@@ -223,8 +128,8 @@ static const char *play(const struct strict_case *strict_case)
     handled_count = refused_count = 0;
     expand(&request, strict_case->request);
     loopback_send(fd, buf_str(&request));
-    struct answer answer = loopback_read(
-        fd, str_starts_with(strict_case->request, STR("HEAD")), strict_case->status == 100 ? 500 : 5000);
+    struct answer answer = loopback_read(fd, str_starts_with(strict_case->request, STR("HEAD")),
+                                         strict_case->status == 100 ? 500 : 5000);
     if (strict_case->status == 100) /* the final answer follows the interim one */
         answer.status = handled_count == 1 ? 100 : 0;
     const char *why = judge(strict_case, &answer, fd);
@@ -272,7 +177,8 @@ static int start_server(void **state)
 {
     char why[128];
     (void)state;
-    struct server_config config = {.listen_host = "127.0.0.1", .threads = 1, .connections_max = 100};
+    struct server_config config = {
+        .listen_host = "127.0.0.1", .threads = 1, .connections_max = 100};
     server = server_create(&config, &(struct server_hooks){.handle = handle, .refuse = refuse}, why,
                            sizeof(why));
     if (server == NULL)

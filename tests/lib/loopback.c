@@ -52,7 +52,8 @@ static void look(struct answer *answer, bool is_head, bool has_ended)
     char *end = memmem(answer->bytes.at, answer->bytes.len, "\r\n\r\n", 4);
     if (end == NULL || answer->bytes.len < 12)
         return;
-    answer->head = (struct str){.at = answer->bytes.at, .len = (size_t)(end - answer->bytes.at) + 2};
+    answer->head =
+        (struct str){.at = answer->bytes.at, .len = (size_t)(end - answer->bytes.at) + 2};
     if (str_to_i64((struct str){.at = answer->bytes.at + 9, .len = 3}, &status))
         answer->status = (int)status;
     answer->body = (struct str){.at = end + 4, .len = answer->bytes.len - answer->head.len - 2};

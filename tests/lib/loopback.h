@@ -11,10 +11,10 @@
 #include "broker/base/str.h"
 
 struct answer {
-    int status;        /* 0: none came */
-    struct buf bytes;  /* head and body */
+    int status;       /* 0: none came */
+    struct buf bytes; /* head and body */
     struct str head, body;
-    bool is_whole;     /* the body is as long as the head says, or ended with the connection */
+    bool is_whole; /* the body is as long as the head says, or ended with the connection */
 };
 
 int loopback_connect(int port); /* -1: refused */

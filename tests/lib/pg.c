@@ -1,7 +1,7 @@
-/* The happy path is: initdb in a fresh directory under /tmp (as user postgres when we are root), the
- * postmaster as our child, migrations applied once to a template database, clones of it for tests.
- * Failure modes are: no PostgreSQL 15 here, a migration that does not apply (its file and the server's
- * message are printed). The child asks the kernel to end it when this program dies.
+/* The happy path is: initdb in a fresh directory under /tmp (as user postgres when we are root),
+ * the postmaster as our child, migrations applied once to a template database, clones of it for
+ * tests. Failure modes are: no PostgreSQL 15 here, a migration that does not apply (its file and
+ * the server's message are printed). The child asks the kernel to end it when this program dies.
  */
 #include "tests/lib/pg.h"
 
@@ -25,7 +25,7 @@
 #include "broker/base/str.h"
 
 #define DATABASES_MAX 64
-#define PATH_SIZE 256
+#define PATH_SIZE     256
 
 static struct {
     char dir[64];
@@ -111,8 +111,9 @@ static void init_cluster(void)
     if (user != NULL && chown(pg.dir, user->pw_uid, user->pw_gid) != 0)
         give_up("chown", pg.dir);
     str_format(data, sizeof(data), "%s/data", pg.dir);
-    char *argv[] = {"initdb", "-D", data,         "-A", "trust",         "-U",
-                    "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions", NULL};
+    char *argv[] = {"initdb",   "-D", data,   "-A",         "trust",     "-U",
+                    "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions",
+                    NULL};
     int status = 0;
     waitpid(spawn("initdb", argv), &status, 0);
     if (status != 0) {
@@ -142,9 +143,24 @@ static void start_postmaster(void)
 {
     char data[PATH_SIZE], conninfo[PATH_SIZE];
     str_format(data, sizeof(data), "%s/data", pg.dir);
-    char *argv[] = {"postgres", "-D", data, "-k", pg.dir, "-c", "listen_addresses=",
-                    "-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB",
-                    "-c", "log_min_messages=fatal", "-c", "restart_after_crash=off", NULL};
+    char *argv[] = {"postgres",
+                    "-D",
+                    data,
+                    "-k",
+                    pg.dir,
+                    "-c",
+                    "listen_addresses=",
+                    "-c",
+                    "fsync=off",
+                    "-c",
+                    "max_connections=200",
+                    "-c",
+                    "shared_buffers=32MB",
+                    "-c",
+                    "log_min_messages=fatal",
+                    "-c",
+                    "restart_after_crash=off",
+                    NULL};
     pg.postmaster = spawn("postgres", argv);
     str_format(conninfo, sizeof(conninfo), "host=%s user=postgres dbname=postgres", pg.dir);
     for (int tries = 0; PQping(conninfo) != PQPING_OK; tries++) {

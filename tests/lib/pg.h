@@ -1,7 +1,8 @@
 /* pg.h - a throw-away PostgreSQL per test program, on a unix socket in a temporary directory.
  *
- * one thread. Started on first use, stopped by pid and removed at exit. Strings live to the end of the
- * program. Any failure ends the test program with a message: there is nothing to test without it.
+ * one thread. Started on first use, stopped by pid and removed at exit. Strings live to the end of
+ * the program. Any failure ends the test program with a message: there is nothing to test without
+ * it.
  */
 #ifndef UNDERCUT_TESTS_LIB_PG_H
 #define UNDERCUT_TESTS_LIB_PG_H

@@ -1,11 +1,12 @@
 #include "tests/lib/redis.h"
 
 #include <fcntl.h>
-#include <hiredis/hiredis.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -36,20 +37,22 @@ static void spawn(void)
     int null = open("/dev/null", O_RDWR);
     dup2(null, STDOUT_FILENO);
     dup2(null, STDERR_FILENO);
-    execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", redis.socket, "--save", "",
-           "--appendonly", "no", "--dir", redis.dir, (char *)NULL);
+    execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", redis.socket, "--save",
+           "", "--appendonly", "no", "--dir", redis.dir, (char *)NULL);
     _exit(127);
 }
 
 static bool answers(void)
 {
-    redisContext *context = redisConnectUnix(redis.socket);
-    bool is_up = context != NULL && context->err == 0;
-    void *reply = is_up ? redisCommand(context, "PING") : NULL;
-    if (reply != NULL)
-        freeReplyObject(reply);
-    redisFree(context);
-    return reply != NULL;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char answer[8] = "";
+    str_format(address.sun_path, sizeof(address.sun_path), "%s", redis.socket);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is_up = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
+                 send(fd, "PING\r\n", 6, MSG_NOSIGNAL) == 6 &&
+                 recv(fd, answer, sizeof(answer), 0) > 0 && answer[0] == '+';
+    close(fd);
+    return is_up;
 }
 
 const char *redis_start(void)

@@ -7,7 +7,7 @@
 
 const char *redis_start(void); /* "unix:/..." for cache_create(); starts it when it does not run */
 void redis_kill9(void);
-void redis_pause(void);        /* it accepts, but answers nothing */
+void redis_pause(void); /* it accepts, but answers nothing */
 void redis_go_on(void);
 
 #endif

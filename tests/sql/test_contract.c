@@ -1,5 +1,5 @@
-/* Every annotated statement is prepared on a freshly migrated database; what PostgreSQL then says about
- * its parameters and columns has to be what the annotations say. Drift is a red test. */
+/* Every annotated statement is prepared on a freshly migrated database; what PostgreSQL then says
+ * about its parameters and columns has to be what the annotations say. Drift is a red test. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,8 +39,7 @@ static bool columns_agree(const struct sql_statement *statement, const PGresult 
             PQftype(described, i) == column->oid)
             continue;
         print_error("%s: column %d is %s of type oid %u, 'out:' has %s of %u\n", statement->name,
-                    i + 1, PQfname(described, i), PQftype(described, i), column->name,
-                    column->oid);
+                    i + 1, PQfname(described, i), PQftype(described, i), column->name, column->oid);
         do_agree = false;
     }
     return do_agree;
@@ -48,8 +47,8 @@ static bool columns_agree(const struct sql_statement *statement, const PGresult 
 
 static bool statement_agrees(const struct sql_statement *statement)
 {
-    PGresult *prepared = PQprepare(conn, statement->name, statement->text,
-                                   statement->params_count, statement->param_oids);
+    PGresult *prepared = PQprepare(conn, statement->name, statement->text, statement->params_count,
+                                   statement->param_oids);
     bool is_prepared = PQresultStatus(prepared) == PGRES_COMMAND_OK;
     PQclear(prepared);
     if (!is_prepared) {
@@ -80,7 +79,8 @@ static void account_scoped_statements_take_the_account_first(void **state)
     (void)state;
     for (int i = 0; sql_statements_all[i] != NULL; i++) {
         const struct sql_statement *statement = sql_statements_all[i];
-        const uint32_t *oids = statement->is_batch ? statement->element_oids : statement->param_oids;
+        const uint32_t *oids =
+            statement->is_batch ? statement->element_oids : statement->param_oids;
         if (statement->is_account_scoped)
             assert_int_equal(oids[0], OID_UUID);
     }
