@@ -295,7 +295,7 @@ def demo(stages):
         operators = operators_start(stack)
         table(("node", "region", "GPU", "ask/hr"),
               [(a.name, a.region, "RTX 4090 (simulated)", f"${price}") for a, _, _, price in operators])
-        _, tenant = stack.account("tenant", credit_usd=CREDIT_USD)
+        _, tenant = stack.account("tenant", CREDIT_USD, "test")
         stages.next("auction and start")
         workload = batch_post(tenant)
         print(f"posted {workload['name']}: {TILES} tiles, any of 3 regions, at most $0.60 per tile-hour; "
@@ -316,7 +316,7 @@ def up():
     with stacks.Stack("up", has_podman=True) as stack:
         image_build(stack)
         operators_start(stack)
-        account_id, tenant = stack.account("tenant", credit_usd=CREDIT_USD)
+        account_id, tenant = stack.account("tenant", CREDIT_USD, "test")
         print(f"""
 Running: broker {stack.broker.url}, nine simulated nodes, logs under {stack.folder}.
 A tenant ({account_id}) with ${CREDIT_USD}, and an operator's key with every scope:
