@@ -1,7 +1,8 @@
 /* asks.c - an account's standing prices, each change answered with a promise.
  *
- * The happy path is: one statement stamps and stores the ask; the answer carries the market's promise;
- * agents of the nodes concerned are woken, so that they show which price stands.
+ * The happy path is: one statement stamps and stores the ask; the answer carries the market's
+ * promise; agents of the nodes concerned are woken, so that they show which price stands.
+ *
  * Failure modes are: a class or region that nobody trades (not found).
  */
 #include "api/call.h"
@@ -14,7 +15,8 @@ struct ask_state {
     struct db_call stored, nodes;
 };
 
-static void ask_put_json(struct json_out *out, const char *key_or_null, const struct ask_list_out *ask)
+static void ask_put_json(struct json_out *out, const char *key_or_null,
+                         const struct ask_list_out *ask)
 {
     json_object_open(out, key_or_null);
     json_put_str(out, "class", ask->class);
@@ -111,7 +113,8 @@ static enum flow_next ask_put_reply(struct flow *flow)
     const struct ask_put_request *body = call->body;
     struct ask_state *state = flow->state;
     struct ask_put_out row;
-    ask_wake_nodes(call->thread->hub, &state->nodes); /* the ask stands, whether they were found or not */
+    ask_wake_nodes(call->thread->hub,
+                   &state->nodes); /* the ask stands, whether they were found or not */
     ask_put_get(&state->stored, 0, &row);
 
     struct promise promise = {

@@ -1,7 +1,7 @@
 /* desired.h - the answer to a sync: the whole state that a node shall be in.
  *
- * pure; reads rows of finished calls. The version is a hash over what an agent acts upon, so that it can
- * say "I have that" and be told only of changes.
+ * pure; reads rows of finished calls. The version is a hash over what an agent acts upon, so that
+ * it can say "I have that" and be told only of changes.
  */
 #ifndef UNDERCUT_API_DESIRED_H
 #define UNDERCUT_API_DESIRED_H

@@ -1,9 +1,11 @@
 /* keys.c - API keys, and the short-lived tokens that they are exchanged for.
  *
- * The happy path is: the new key's scopes are among the caller's, the secret is made, shown once and
- * stored as a hash together with the sealed answer.
- * Failure modes are: a scope that the caller lacks, another request with the same Idempotency-Key (its
- * answer is replayed), a key of another account (not found), a token that wants to prolong itself.
+ * The happy path is: the new key's scopes are among the caller's, the secret is made, shown once
+ * and stored as a hash together with the sealed answer.
+ *
+ * Failure modes are: a scope that the caller lacks, another request with the same Idempotency-Key
+ * (its answer is replayed), a key of another account (not found), a token that wants to prolong
+ * itself.
  */
 #include "api/keys.h"
 

@@ -1,9 +1,10 @@
 /* money.c - balances, ledger entries, and credits by the platform.
  *
- * The happy path is: one statement, one answer; a credit is booked under a source key made of the caller
- * and the Idempotency-Key, for ever.
- * Failure modes are: the source key is taken (the same credit is answered again, another one refused), an
- * account that does not exist, a cursor that is not ours.
+ * The happy path is: one statement, one answer; a credit is booked under a source key made of the
+ * caller and the Idempotency-Key, for ever.
+ *
+ * Failure modes are: the source key is taken (the same credit is answered again, another one
+ * refused), an account that does not exist, a cursor that is not ours.
  */
 #include "api/call.h"
 #include "broker/base/log.h"

@@ -1,7 +1,8 @@
 /* node_auth.h - the signed calls of agents: who calls is proved before anything is believed.
  *
  * loop thread. The operation's state starts with a struct node_auth; its first steps are
- * node_auth_load() and node_auth_check(), and it answers by node_auth_reply(), signed by the market.
+ * node_auth_load() and node_auth_check(), and it answers by node_auth_reply(), signed by the
+ * market.
  */
 #ifndef UNDERCUT_API_NODE_AUTH_H
 #define UNDERCUT_API_NODE_AUTH_H

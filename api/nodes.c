@@ -1,10 +1,14 @@
-/* nodes.c - machines of an account: tokens to enrol them, enrolment, what the owner sees, retirement.
+/* nodes.c - machines of an account: tokens to enrol them, enrolment, what the owner sees,
+ * retirement.
  *
- * The happy path is: the owner makes a one-time token; the agent spends it together with its public key
- * and an inventory, and learns its id and the market's key; later the owner reads nodes and their devices.
- * Failure modes are: a token that is unknown, spent or expired (unauthenticated), a key that belongs to
- * another account's node, a region that is none, a node of somebody else (not found). Retiring first
- * takes the node off the market, then closes its leases; a repeat closes what a crash left over.
+ * The happy path is: the owner makes a one-time token; the agent spends it together with its
+ * public key and an inventory, and learns its id and the market's key; later the owner reads
+ * nodes and their devices.
+ *
+ * Failure modes are: a token that is unknown, spent or expired (unauthenticated), a key that
+ * belongs to another account's node, a region that is none, a node of somebody else (not found).
+ * Retiring first takes the node off the market, then closes its leases; a repeat closes what a
+ * crash left over.
  */
 #include "api/call.h"
 #include "api/idempotency.h"
@@ -15,10 +19,10 @@
 #include "broker/market/lease.h"
 #include "broker/market/node.h"
 
-#define US_PER_S 1000000
-#define TOKEN_TTL_S 3600
+#define US_PER_S         1000000
+#define TOKEN_TTL_S      3600
 #define SYNC_INTERVAL_MS 4000
-#define ENROL_TRIES_MAX 3
+#define ENROL_TRIES_MAX  3
 
 static enum flow_next token_store(struct flow *flow)
 {
@@ -185,8 +189,8 @@ static enum flow_next node_list_load(struct flow *flow)
 static enum flow_next node_get_load(struct flow *flow)
 {
     const struct node_get_path *path = api_call_of(flow)->path;
-    return nodes_submit(flow, &(struct node_list_in){
-                                  .has_one = true, .one = path->node_id.u, .limit_count = 1});
+    return nodes_submit(
+        flow, &(struct node_list_in){.has_one = true, .one = path->node_id.u, .limit_count = 1});
 }
 
 static enum flow_next devices_load(struct flow *flow)
@@ -274,7 +278,8 @@ static enum flow_next node_list_reply(struct flow *flow)
         node_list_get(&state->nodes, i, &row);
         node_put(out, &row, &state->devices, &device_at);
         if (i + 1 == state->shown_count && state->nodes.row_count > state->shown_count)
-            last = str_of(flow_printf(flow, "%s", node_id_text((struct node_id){row.node_id}, text)));
+            last =
+                str_of(flow_printf(flow, "%s", node_id_text((struct node_id){row.node_id}, text)));
     }
     return api_list_reply(flow, last);
 }
@@ -374,8 +379,9 @@ static enum flow_next node_delete_done(struct flow *flow)
         if (state->closes[i].row_count == 0)
             continue;
         lease_close_get(&state->closes[i], 0, &row);
-        lease_wake(call->thread->hub, &(struct lease_parties){row.workload_id, row.account_id,
-                                                              row.operator_account_id, row.node_id});
+        lease_wake(call->thread->hub,
+                   &(struct lease_parties){row.workload_id, row.account_id, row.operator_account_id,
+                                           row.node_id});
     }
     hub_wake(call->thread->hub, node_topic(path->node_id.u, topic, sizeof(topic)));
     return api_reply_empty(flow, 204);

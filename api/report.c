@@ -1,10 +1,12 @@
 /* report.c - receipts and lease reports of one sync.
  *
- * The happy path is: each new receipt verifies and its healthy times are applied before it counts as
- * taken; each reported lease that the database sees in an earlier state moves on by one statement.
- * Failure modes are: a receipt with a bad signature, for another node or with another seq inside (it is
- * left out, and the agent sees that receipt_seq does not rise), a lease that is closed or has another
- * epoch (the answer tells the agent), a reason that only the broker may give.
+ * The happy path is: each new receipt verifies and its healthy times are applied before it counts
+ * as taken; each reported lease that the database sees in an earlier state moves on by one
+ * statement.
+ *
+ * Failure modes are: a receipt with a bad signature, for another node or with another seq inside
+ * (it is left out, and the agent sees that receipt_seq does not rise), a lease that is closed or
+ * has another epoch (the answer tells the agent), a reason that only the broker may give.
  */
 #include "api/report.h"
 
@@ -41,8 +43,8 @@ bool report_node_is_due(const struct report *report, struct node_sync_store_in *
     const struct node_sync_request *body = report->body;
     const struct node_auth *auth = report->auth;
     struct str sha256 = body->inventory_sha256.at ? body->inventory_sha256 : STR("");
-    bool is_new_inventory = body->has_inventory &&
-                            (sha256.len == 0 || !str_equal(sha256, auth->node.inventory_sha256));
+    bool is_new_inventory =
+        body->has_inventory && (sha256.len == 0 || !str_equal(sha256, auth->node.inventory_sha256));
     json_t *floors = floors_of(body);
     bool is_due = is_new_inventory || floors_differ(floors, auth->node.floors) ||
                   body->is_opted_in != auth->node.is_opted_in || !auth->node.has_boot ||
@@ -68,7 +70,8 @@ bool report_node_is_due(const struct report *report, struct node_sync_store_in *
 
 /* ---- calls of a step */
 
-static struct db_call *call_next(struct report *report, struct report_calls *calls, size_t count_max)
+static struct db_call *call_next(struct report *report, struct report_calls *calls,
+                                 size_t count_max)
 {
     if (!calls->at)
         calls->at = flow_alloc(report->flow, sizeof(*calls->at) * count_max);
@@ -184,8 +187,9 @@ size_t report_submit_receipts(struct report *report)
 
 /* ---- leases */
 
-/* What the agent's word means here. Reasons that are the broker's to give, or that come without having
- * been asked for, count as the operator's refusal: nobody's lease ends for good by a node's whim. */
+/* What the agent's word means here. Reasons that are the broker's to give, or that come without
+ * having been asked for, count as the operator's refusal: nobody's lease ends for good by a node's
+ * whim. */
 static enum close_reason reason_of(const struct sync_lease *lease)
 {
     switch (lease->reason) {
@@ -300,8 +304,8 @@ size_t report_submit_moves(struct report *report)
     return report->moved.count;
 }
 
-/* The parties stand in the same columns of every statement of a lease's life, behind ord and lease_id:
- * lease_ack's shape reads them all. */
+/* The parties stand in the same columns of every statement of a lease's life, behind ord and
+ * lease_id: lease_ack's shape reads them all. */
 bool report_finish_calls(struct flow *flow, const struct report_calls *calls)
 {
     for (size_t i = 0; i < calls->count; i++) {
@@ -312,8 +316,8 @@ bool report_finish_calls(struct flow *flow, const struct report_calls *calls)
             continue;
         lease_ack_get(&calls->at[i], 0, &row);
         lease_wake(api_call_of(flow)->thread->hub,
-                   &(struct lease_parties){row.workload_id, row.account_id,
-                                           row.operator_account_id, row.node_id});
+                   &(struct lease_parties){row.workload_id, row.account_id, row.operator_account_id,
+                                           row.node_id});
     }
     return true;
 }

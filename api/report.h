@@ -1,8 +1,9 @@
 /* report.h - what an agent reports of its leases, turned into statements.
  *
- * loop thread. Reports are level-triggered: the same report comes again until the broker's answer no
- * longer asks for it, so everything here is safe to repeat and skips what the database already has.
- * Each function submits what is due on the flow and says how many calls that were: 0 is FLOW_NEXT.
+ * loop thread. Reports are level-triggered: the same report comes again until the broker's answer
+ * no longer asks for it, so everything here is safe to repeat and skips what the database already
+ * has. Each function submits what is due on the flow and says how many calls that were: 0 is
+ * FLOW_NEXT.
  */
 #ifndef UNDERCUT_API_REPORT_H
 #define UNDERCUT_API_REPORT_H

@@ -1,11 +1,14 @@
-/* sync.c - an agent's sync: it reports, and learns the whole desired state, at once or when that changes.
+/* sync.c - an agent's sync: it reports, and learns the whole desired state, at once or when that
+ * changes.
  *
- * The happy path is: the signature holds; what the report changes is written (node, healthy times,
- * receipts, leases), each only when it is news; then the desired state is read, and if the agent has it
- * already, the call waits on the node's topic until it changes or the hold is over.
- * Failure modes are: a call that is not the node's, was seen before or comes from an earlier start
- * (unauthenticated), a node that was retired meanwhile, a database that does not answer (the agent comes
- * again: everything here is level-triggered), an agent that hangs up while it waits.
+ * The happy path is: the signature holds; what the report changes is written (node, healthy
+ * times, receipts, leases), each only when it is news; then the desired state is read, and if the
+ * agent has it already, the call waits on the node's topic until it changes or the hold is over.
+ *
+ * Failure modes are: a call that is not the node's, was seen before or comes from an earlier
+ * start (unauthenticated), a node that was retired meanwhile, a database that does not answer
+ * (the agent comes again: everything here is level-triggered), an agent that hangs up while it
+ * waits.
  */
 #include "api/desired.h"
 #include "api/node_auth.h"
@@ -89,7 +92,8 @@ static enum flow_next sync_heard(struct flow *flow)
         if (db_call_check(flow, &state->node) != ERR_OK)
             return FLOW_END;
         if (state->node.row_count == 0)
-            return flow_fail(flow, ERR_NODE_REVOKED, "the node was retired, or its agent started again");
+            return flow_fail(flow, ERR_NODE_REVOKED,
+                             "the node was retired, or its agent started again");
         node_sync_store_get(&state->node, 0, &row);
         if (row.was_silent)
             account_wake(flow, row.account_id);
@@ -185,12 +189,14 @@ static enum flow_next sync_read(struct flow *flow)
     return FLOW_WAIT;
 }
 
-/* Floors become asks where the account has none yet; once per sync, then the state is read again. */
+/* Floors become asks where the account has none yet; once per sync, then the state is read again.
+ */
 static enum flow_next sync_offer(struct flow *flow)
 {
     struct sync_state *state = flow->state;
     const struct api_thread *thread = api_call_of(flow)->thread;
-    if (db_call_check(flow, &state->leases) != ERR_OK || db_call_check(flow, &state->asks) != ERR_OK)
+    if (db_call_check(flow, &state->leases) != ERR_OK ||
+        db_call_check(flow, &state->asks) != ERR_OK)
         return FLOW_END;
     if (state->has_offered)
         return FLOW_NEXT;
@@ -218,7 +224,8 @@ static enum flow_next sync_offer(struct flow *flow)
     return FLOW_WAIT;
 }
 
-static bool inventory_is_wanted(const struct sync_state *state, const struct node_sync_request *body)
+static bool inventory_is_wanted(const struct sync_state *state,
+                                const struct node_sync_request *body)
 {
     return !body->has_inventory && body->inventory_sha256.at &&
            !str_equal(body->inventory_sha256, state->auth.node.inventory_sha256);

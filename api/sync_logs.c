@@ -40,14 +40,14 @@ static ptrdiff_t base64_decode(struct flow *flow, struct str text, uint8_t *ret,
     return base64url_decode((struct str){.at = letters, .len = len}, ret, size);
 }
 
-static bool chunk_read(struct flow *flow, const struct log_chunk *chunk, size_t at, struct chunks *to)
+static bool chunk_read(struct flow *flow, const struct log_chunk *chunk, size_t at,
+                       struct chunks *to)
 {
     uint8_t *bytes = flow_alloc(flow, chunk->data.len / 4 * 3 + 3);
     ptrdiff_t len = base64_decode(flow, chunk->data, bytes, chunk->data.len / 4 * 3 + 3);
     if (len < 0) {
-        flow_field_error(flow, ERR_INVALID_FIELD,
-                         flow_printf(flow, "/chunks/%zu/data", at), "format",
-                         "must be standard base64");
+        flow_field_error(flow, ERR_INVALID_FIELD, flow_printf(flow, "/chunks/%zu/data", at),
+                         "format", "must be standard base64");
         return false;
     }
     to->lease_ids[at] = chunk->lease_id.u;

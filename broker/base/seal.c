@@ -5,7 +5,8 @@
 
 #include "broker/base/hash.h"
 
-_Static_assert(SEAL_OVERHEAD == crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES, "overhead");
+_Static_assert(SEAL_OVERHEAD == crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES,
+               "overhead");
 _Static_assert(sizeof(struct seal_key) == crypto_secretbox_KEYBYTES, "key length");
 
 struct seal_key seal_key_of(struct str secret, const char *purpose)

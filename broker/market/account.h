@@ -1,8 +1,8 @@
 /* account.h - accounts, their API keys, and the secrets that stand for them.
  *
- * Statements: see account.sql; loop thread for x_submit(), any one thread for x_run(). The functions
- * here are pure but for credential_make(), which draws random bytes. Only hashes are stored: a credential
- * carries 256 random bits, so that a fast hash cannot be searched.
+ * Statements: see account.sql; loop thread for x_submit(), any one thread for x_run(). The
+ * functions here are pure but for credential_make(), which draws random bytes. Only hashes are
+ * stored: a credential carries 256 random bits, so that a fast hash cannot be searched.
  */
 #ifndef UNDERCUT_MARKET_ACCOUNT_H
 #define UNDERCUT_MARKET_ACCOUNT_H

@@ -1,7 +1,7 @@
 /* money.h - what an account has, what moved it, and credits from the platform.
  *
- * Statements: see money.sql; loop thread for x_submit(), any one thread for x_run(). The functions are
- * pure. Amounts are micro-USD.
+ * Statements: see money.sql; loop thread for x_submit(), any one thread for x_run(). The functions
+ * are pure. Amounts are micro-USD.
  */
 #ifndef UNDERCUT_MARKET_MONEY_H
 #define UNDERCUT_MARKET_MONEY_H

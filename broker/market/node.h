@@ -1,9 +1,8 @@
 /* node.h - nodes: signed calls of agents, and the statements behind them.
  *
- * Statements: see node.sql; loop thread for x_submit(). The functions are pure. A call of an agent is
- * signed by the node's key over
- *     undercut/sync/v1|POST|<path>|<node_id>|<boot>|<seq>|<hex SHA-256 of the body>
- * and the answer by the market's key over
+ * Statements: see node.sql; loop thread for x_submit(). The functions are pure. A call of an agent
+ * is signed by the node's key over undercut/sync/v1|POST|<path>|<node_id>|<boot>|<seq>|<hex SHA-256
+ * of the body> and the answer by the market's key over
  *     undercut/reply/v1|<node_id>|<boot>|<seq>|<http status>|<hex SHA-256 of the body>
  * all in base64url. A receipt is signed by the node's key over "undercut/receipt/v1|" and its body.
  * Whether a seq may still come is for node_seq.h.
@@ -23,7 +22,7 @@ struct node_call {
     struct node_id node_id;
     struct uuid boot; /* this start of the agent */
     int64_t seq;
-    struct str path;  /* as sent */
+    struct str path; /* as sent */
     struct sha256 body_sha256;
 };
 

@@ -1,10 +1,12 @@
-/* node_seq.h - which signed calls of a node have been taken: a window of 64 over its sequence numbers.
+/* node_seq.h - which signed calls of a node have been taken: a window of 64 over its sequence
+ * numbers.
  *
- * seq_window_*: pure. node_seq_take(): any thread, one table per process behind a mutex held for a few
- * instructions. Sync and logs share one rising counter and may overtake each other, so a number is good
- * if it is at most 63 below the highest and was not seen. The highest one is also stored (nodes.seq, some
- * seconds late), which lets a new process start its window there. After that gap, what a replay can do is
- * bounded by the level-triggered protocol: receipts only rise and closed leases stay closed.
+ * seq_window_*: pure. node_seq_take(): any thread, one table per process behind a mutex held for a
+ * few instructions. Sync and logs share one rising counter and may overtake each other, so a number
+ * is good if it is at most 63 below the highest and was not seen. The highest one is also stored
+ * (nodes.seq, some seconds late), which lets a new process start its window there. After that gap,
+ * what a replay can do is bounded by the level-triggered protocol: receipts only rise and closed
+ * leases stay closed.
  */
 #ifndef UNDERCUT_MARKET_NODE_SEQ_H
 #define UNDERCUT_MARKET_NODE_SEQ_H

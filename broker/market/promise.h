@@ -29,8 +29,8 @@ struct ed25519_signature promise_sign(const struct promise *promise,
                                       const struct ed25519_secret *key);
 MUST_USE bool promise_verify(const struct promise *promise, const struct ed25519_public *key,
                              const struct ed25519_signature *signature);
-/* Signs and writes {market, round, place, message_sha256, public_key, signature}; binary as base64url
- * without padding, the hash as hex. */
+/* Signs and writes {market, round, place, message_sha256, public_key, signature}; binary as
+ * base64url without padding, the hash as hex. */
 void promise_put(struct json_out *out, const char *key_or_null, const struct promise *promise,
                  const struct ed25519_secret *key);
 

@@ -1,4 +1,5 @@
-/* Accounts and keys on a real database: one statement per effect, and nothing of another account's. */
+/* Accounts and keys on a real database: one statement per effect, and nothing of another account's.
+ */
 #include "broker/market/account.h"
 
 #include "tests/sql/market_fixture.h"
@@ -7,7 +8,8 @@ static struct market_world world;
 static struct sha256 body_sha256;
 
 static struct account_create_in account_of(const struct account_id *account,
-                                           const struct credential *credential, const char *idem_key)
+                                           const struct credential *credential,
+                                           const char *idem_key)
 {
     return (struct account_create_in){
         .account_id = account->u,
@@ -68,8 +70,10 @@ static void an_account_comes_with_a_key_and_four_ledger_accounts(void **state)
     assert_true(find(&credential, &found));
     assert_true(uuid_equal(found.account_id, account.u));
     assert_true(found.is_live);
-    assert_string_equal(world_ask(&world, "select count(*) from ledger_accounts where account_id = '%s'",
-                                  uuid_text(account.u, id)), "4");
+    assert_string_equal(world_ask(&world,
+                                  "select count(*) from ledger_accounts where account_id = '%s'",
+                                  uuid_text(account.u, id)),
+                        "4");
     world_is_sound(&world);
 }
 
@@ -77,7 +81,8 @@ static void the_same_idempotency_key_makes_one_account(void **state)
 {
     (void)state;
     struct account_id first = account_id_new(), second = account_id_new();
-    struct credential one = credential_make(CREDENTIAL_LIVE), two = credential_make(CREDENTIAL_LIVE);
+    struct credential one = credential_make(CREDENTIAL_LIVE),
+                      two = credential_make(CREDENTIAL_LIVE);
     struct account_create_in in = account_of(&first, &one, "again");
     assert_true(create(&in));
     in = account_of(&second, &two, "again");
@@ -85,8 +90,10 @@ static void the_same_idempotency_key_makes_one_account(void **state)
 
     struct api_key_find_out found;
     assert_false(find(&two, &found));
-    assert_string_equal(world_ask(&world, "select count(*) from idempotency where key = 'again' and "
-                                          "operation = 'account_create'"), "1");
+    assert_string_equal(world_ask(&world,
+                                  "select count(*) from idempotency where key = 'again' and "
+                                  "operation = 'account_create'"),
+                        "1");
 }
 
 static void keys_are_listed_newest_first_in_pages(void **state)
@@ -95,11 +102,15 @@ static void keys_are_listed_newest_first_in_pages(void **state)
     struct uuid account = account_made();
     for (int i = 0; i < 4; i++) {
         struct credential credential = credential_make(CREDENTIAL_TEST);
-        struct api_key_create_in in = {
-            .account_id = account, .key_id = api_key_id_new().u, .name = STR("ci"),
-            .secret_sha256 = sha256_slice(&credential.sha256), .scopes = STR("money:read"),
-            .created_at_us = 1763690000000000, .idem_key = STR_NONE, .idem_body_sha256 = STR_NONE,
-            .idem_response = STR_NONE};
+        struct api_key_create_in in = {.account_id = account,
+                                       .key_id = api_key_id_new().u,
+                                       .name = STR("ci"),
+                                       .secret_sha256 = sha256_slice(&credential.sha256),
+                                       .scopes = STR("money:read"),
+                                       .created_at_us = 1763690000000000,
+                                       .idem_key = STR_NONE,
+                                       .idem_body_sha256 = STR_NONE,
+                                       .idem_response = STR_NONE};
         assert_int_equal(api_key_create_run(world.session, &in, NULL), ERR_OK);
     }
     struct api_key_list_in page = {.account_id = account, .limit_count = 2};
@@ -154,11 +165,17 @@ static void an_expired_key_is_not_live(void **state)
 {
     (void)state;
     struct credential credential = credential_make(CREDENTIAL_LIVE);
-    struct api_key_create_in in = {
-        .account_id = account_made(), .key_id = api_key_id_new().u, .name = STR("old"),
-        .secret_sha256 = sha256_slice(&credential.sha256), .scopes = STR("money:read"),
-        .created_at_us = 1000000, .has_expires_at = true, .expires_at_us = 2000000,
-        .idem_key = STR_NONE, .idem_body_sha256 = STR_NONE, .idem_response = STR_NONE};
+    struct api_key_create_in in = {.account_id = account_made(),
+                                   .key_id = api_key_id_new().u,
+                                   .name = STR("old"),
+                                   .secret_sha256 = sha256_slice(&credential.sha256),
+                                   .scopes = STR("money:read"),
+                                   .created_at_us = 1000000,
+                                   .has_expires_at = true,
+                                   .expires_at_us = 2000000,
+                                   .idem_key = STR_NONE,
+                                   .idem_body_sha256 = STR_NONE,
+                                   .idem_response = STR_NONE};
     assert_int_equal(api_key_create_run(world.session, &in, NULL), ERR_OK);
     struct api_key_find_out found;
     assert_true(find(&credential, &found));

@@ -15,9 +15,11 @@ static int64_t credit(const char *source_key, struct uuid who, int64_t amount_uu
 {
     struct sql_result *result = NULL;
     struct credit_store_out row = {.journal_id = 0};
-    struct credit_store_in in = {
-        .source_key = str_of(source_key), .credited_account_id = who, .amount_uusd = amount_uusd,
-        .memo = STR("welcome"), .actor = STR("admin")};
+    struct credit_store_in in = {.source_key = str_of(source_key),
+                                 .credited_account_id = who,
+                                 .amount_uusd = amount_uusd,
+                                 .memo = STR("welcome"),
+                                 .actor = STR("admin")};
     assert_int_equal(credit_store_run(world.session, &in, &result), ERR_OK);
     if (sql_result_rows(result) == 1)
         credit_store_row(result, 0, &row);
@@ -62,7 +64,8 @@ static void a_credit_to_nobody_books_nothing(void **state)
     (void)state;
     assert_int_equal(credit("credit:a:nobody", uuid_v7(), 5), 0);
     assert_string_equal(world_ask(&world, "select count(*) from journals where source_key = "
-                                          "'credit:a:nobody'"), "0");
+                                          "'credit:a:nobody'"),
+                        "0");
 }
 
 static void credits_of_different_callers_do_not_collide(void **state)

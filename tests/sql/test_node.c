@@ -1,4 +1,5 @@
-/* Nodes and asks on a real database: enrolment, what syncs store, receipts, logs, floors, retirement. */
+/* Nodes and asks on a real database: enrolment, what syncs store, receipts, logs, floors,
+ * retirement. */
 #include "broker/market/node.h"
 
 #include "broker/market/account.h"
@@ -6,14 +7,14 @@
 #include "broker/market/node_seq.h"
 #include "tests/sql/market_fixture.h"
 
-#define SLOTS \
-    "{\"vcpu\":4,\"memory_mib\":8192,\"disk_mib\":100000,\"is_simulated\":false,\"devices\":[" \
+#define SLOTS                                                                                      \
+    "{\"vcpu\":4,\"memory_mib\":8192,\"disk_mib\":100000,\"is_simulated\":false,\"devices\":["     \
     "{\"hardware_id\":\"a\",\"index\":0,\"vendor\":\"cpu\",\"model\":\"cpu-1c2g\",\"vram_mib\":0," \
-    "\"is_simulated\":false}," \
+    "\"is_simulated\":false},"                                                                     \
     "{\"hardware_id\":\"b\",\"index\":1,\"vendor\":\"cpu\",\"model\":\"cpu-1c2g\",\"vram_mib\":0," \
     "\"is_simulated\":false}]}"
-#define SIMULATED \
-    "{\"vcpu\":1,\"memory_mib\":64,\"disk_mib\":10,\"is_simulated\":true,\"devices\":[" \
+#define SIMULATED                                                                                  \
+    "{\"vcpu\":1,\"memory_mib\":64,\"disk_mib\":10,\"is_simulated\":true,\"devices\":["            \
     "{\"hardware_id\":\"b\",\"index\":0,\"vendor\":\"cpu\",\"model\":\"cpu-2c4g\",\"vram_mib\":0," \
     "\"is_simulated\":true}]}"
 
@@ -87,8 +88,10 @@ static void a_token_enrols_one_machine_once(void **state)
     assert_string_equal(enrol(&token, "key 2", NULL).outcome, "used");
 
     char id[ID_TEXT_SIZE];
-    assert_string_equal(world_ask(&world, "select string_agg(class, ',' order by hardware_id) from "
-                                          "devices where node_id = '%s'", uuid_text(first.node_id, id)),
+    assert_string_equal(world_ask(&world,
+                                  "select string_agg(class, ',' order by hardware_id) from "
+                                  "devices where node_id = '%s'",
+                                  uuid_text(first.node_id, id)),
                         "cpu-1c2g,cpu-1c2g");
 }
 
@@ -114,7 +117,8 @@ static void a_key_stays_one_node_of_one_account(void **state)
 {
     (void)state;
     struct credential one = token_make(1, "eu-west", false), two = token_make(1, "us-east", false);
-    struct credential three = token_make(1, "us-east", false), other = token_make(2, "eu-west", false);
+    struct credential three = token_make(1, "us-east", false),
+                      other = token_make(2, "eu-west", false);
     struct enrolled first = enrol(&one, "key 4", NULL);
     assert_string_equal(enrol(&two, "key 4", NULL).outcome, "again");
     assert_string_equal(enrol(&other, "key 4", NULL).outcome, "taken");
@@ -125,18 +129,24 @@ static void a_key_stays_one_node_of_one_account(void **state)
     assert_string_equal(back.outcome, "enrolled");
     assert_true(uuid_equal(back.node_id, first.node_id));
     char id[ID_TEXT_SIZE];
-    assert_string_equal(world_ask(&world, "select state || ' ' || region || ' ' || (select count(*) from "
-                                          "devices d where d.node_id = n.node_id and d.is_present) "
-                                          "from nodes n where node_id = '%s'",
-                                  uuid_text(back.node_id, id)), "live us-east 2");
+    assert_string_equal(world_ask(&world,
+                                  "select state || ' ' || region || ' ' || (select count(*) from "
+                                  "devices d where d.node_id = n.node_id and d.is_present) "
+                                  "from nodes n where node_id = '%s'",
+                                  uuid_text(back.node_id, id)),
+                        "live us-east 2");
 }
 
 static bool store(struct uuid node, struct uuid boot, const char *floors, const char *inventory)
 {
     struct sql_result *result = NULL;
-    struct node_sync_store_in in = {
-        .node_id = node, .boot = boot, .seq = 1, .is_opted_in = true, .floors = str_of(floors),
-        .inventory = str_of(inventory), .inventory_sha256 = str_of(inventory ? "aa" : NULL)};
+    struct node_sync_store_in in = {.node_id = node,
+                                    .boot = boot,
+                                    .seq = 1,
+                                    .is_opted_in = true,
+                                    .floors = str_of(floors),
+                                    .inventory = str_of(inventory),
+                                    .inventory_sha256 = str_of(inventory ? "aa" : NULL)};
     assert_int_equal(node_sync_store_run(world.session, &in, 1, &result), ERR_OK);
     bool is_stored = sql_result_rows(result) == 1;
     sql_result_release(result);
@@ -149,19 +159,25 @@ static void silence_pauses_meters_until_the_node_is_back(void **state)
     struct uuid lease = world_uuid(world_ask(&world, "select fx.award(1, 0, 1, 20000)"));
     char id[ID_TEXT_SIZE];
     uuid_text(lease, id);
-    world_do(&world, "update leases set state = 'running', running_at = now() - interval '60 s' "
-                     "where lease_id = '%s'", id);
+    world_do(&world,
+             "update leases set state = 'running', running_at = now() - interval '60 s' "
+             "where lease_id = '%s'",
+             id);
     world_do(&world, "update replicas set state = 'running' where replica_id = fx.replica(1, 0)");
     world_do(&world, "update nodes set state = 'unknown', unknown_at = now() - interval '20 s' "
                      "where node_id = fx.node(1)");
     assert_true(store(id_of("node", 1), uuid_v7(), "{}", NULL));
-    int64_t paused_ms = strtoll(world_ask(&world, "select paused_ms from leases where lease_id = '%s'", id),
-                                NULL, 10);
+    int64_t paused_ms = strtoll(
+        world_ask(&world, "select paused_ms from leases where lease_id = '%s'", id), NULL, 10);
     assert_in_range(paused_ms, 20000, 25000);
-    assert_string_equal(world_ask(&world, "select state || coalesce(unknown_at::text, '-') from nodes "
-                                          "where node_id = fx.node(1)"), "live-");
-    assert_string_equal(world_ask(&world, "select count(*) from events where kind = 'node.live' and "
-                                          "node_id = fx.node(1)"), "1");
+    assert_string_equal(world_ask(&world,
+                                  "select state || coalesce(unknown_at::text, '-') from nodes "
+                                  "where node_id = fx.node(1)"),
+                        "live-");
+    assert_string_equal(world_ask(&world,
+                                  "select count(*) from events where kind = 'node.live' and "
+                                  "node_id = fx.node(1)"),
+                        "1");
     world_is_sound(&world);
 }
 
@@ -175,7 +191,8 @@ static void a_new_boot_supersedes_the_old_for_good(void **state)
     for (int i = 0; i < 20; i++)
         assert_true(store(node, uuid_v7(), "{}", NULL));
     assert_string_equal(world_ask(&world, "select cardinality(past_boots) from nodes "
-                                          "where node_id = fx.node(2)"), "16");
+                                          "where node_id = fx.node(2)"),
+                        "16");
 }
 
 static void an_inventory_changes_devices_and_trust(void **state)
@@ -186,28 +203,38 @@ static void an_inventory_changes_devices_and_trust(void **state)
     char id[ID_TEXT_SIZE];
     uuid_text(node, id);
     assert_true(store(node, uuid_v7(), "{}", SIMULATED));
-    assert_string_equal(world_ask(&world, "select n.trust || (select string_agg(d.hardware_id || "
-                                          "d.class || d.is_present, ' ' order by d.hardware_id) from "
-                                          "devices d where d.node_id = n.node_id) from nodes n "
-                                          "where node_id = '%s'", id),
+    assert_string_equal(world_ask(&world,
+                                  "select n.trust || (select string_agg(d.hardware_id || "
+                                  "d.class || d.is_present, ' ' order by d.hardware_id) from "
+                                  "devices d where d.node_id = n.node_id) from nodes n "
+                                  "where node_id = '%s'",
+                                  id),
                         "simulatedacpu-1c2gfalse bcpu-2c4gtrue");
     assert_true(store(node, uuid_v7(), "{}", SLOTS));
-    assert_string_equal(world_ask(&world, "select trust || inventory_sha256 from nodes "
-                                          "where node_id = '%s'", id), "unverifiedaa");
+    assert_string_equal(world_ask(&world,
+                                  "select trust || inventory_sha256 from nodes "
+                                  "where node_id = '%s'",
+                                  id),
+                        "unverifiedaa");
 }
 
 static void a_machine_offers_only_what_it_has(void **state)
 {
     (void)state;
     assert_string_equal(
-        world_ask(&world, "select string_agg(hardware_id || coalesce(class, '-'), ' ' order by "
-            "device_index) from inventory_devices(jsonb_build_object('vcpu', 9, 'memory_mib', 40000, "
+        world_ask(
+            &world,
+            "select string_agg(hardware_id || coalesce(class, '-'), ' ' order by "
+            "device_index) from inventory_devices(jsonb_build_object('vcpu', 9, 'memory_mib', "
+            "40000, "
             "'disk_mib', 99999, 'devices', jsonb_build_array("
             "jsonb_build_object('hardware_id', 'gpu', 'index', 0, 'vendor', 'nvidia', 'model', "
             "'NVIDIA GeForce RTX 4090', 'vram_mib', 24200, 'is_simulated', false),"
-            "jsonb_build_object('hardware_id', 'big', 'index', 1, 'vendor', 'cpu', 'model', 'cpu-4c8g', "
+            "jsonb_build_object('hardware_id', 'big', 'index', 1, 'vendor', 'cpu', 'model', "
+            "'cpu-4c8g', "
             "'vram_mib', 0, 'is_simulated', false),"
-            "jsonb_build_object('hardware_id', 'over', 'index', 2, 'vendor', 'cpu', 'model', 'cpu-2c4g', "
+            "jsonb_build_object('hardware_id', 'over', 'index', 2, 'vendor', 'cpu', 'model', "
+            "'cpu-2c4g', "
             "'vram_mib', 0, 'is_simulated', false),"
             "jsonb_build_object('hardware_id', 'small', 'index', 3, 'vendor', 'nvidia', 'model', "
             "'NVIDIA GeForce RTX 4090', 'vram_mib', 12000, 'is_simulated', true))))"),
@@ -219,7 +246,9 @@ static int receipt(struct uuid node, int64_t seq)
     uint8_t zeros[64] = {0};
     struct sql_result *result = NULL;
     struct node_receipt_store_in in = {
-        .node_id = node, .seq = seq, .body = STR("{}"),
+        .node_id = node,
+        .seq = seq,
+        .body = STR("{}"),
         .signature = {.at = (const char *)zeros, .len = sizeof(zeros)}};
     assert_int_equal(node_receipt_store_run(world.session, &in, 1, &result), ERR_OK);
     int rows = sql_result_rows(result);
@@ -235,20 +264,32 @@ static void receipts_only_rise(void **state)
     assert_int_equal(receipt(node, 3), 0);
     assert_int_equal(receipt(node, 2), 0);
     assert_int_equal(receipt(node, 7), 1);
-    assert_string_equal(world_ask(&world, "select receipt_seq from nodes where node_id = fx.node(2)"), "7");
+    assert_string_equal(
+        world_ask(&world, "select receipt_seq from nodes where node_id = fx.node(2)"), "7");
 }
 
-static struct node_log_store_out log_store(struct uuid lease, int epoch, int64_t offset, const char *text)
+static struct node_log_store_out log_store(struct uuid lease, int epoch, int64_t offset,
+                                           const char *text)
 {
     struct sql_result *result = NULL;
     struct node_log_store_out row;
     struct str stream = STR("out"), bytes = str_of(text);
     int32_t epoch32 = epoch;
     int64_t at_us = 1763690000000000;
-    struct node_log_store_in in = {
-        .node_id = id_of("node", 3), .lease_ids = &lease, .lease_ids_count = 1, .epochs = &epoch32,
-        .epochs_count = 1, .offsets = &offset, .offsets_count = 1, .streams = &stream, .streams_count = 1,
-        .ats_us = &at_us, .ats_us_count = 1, .bytes = &bytes, .bytes_count = 1, .bytes_max = 12};
+    struct node_log_store_in in = {.node_id = id_of("node", 3),
+                                   .lease_ids = &lease,
+                                   .lease_ids_count = 1,
+                                   .epochs = &epoch32,
+                                   .epochs_count = 1,
+                                   .offsets = &offset,
+                                   .offsets_count = 1,
+                                   .streams = &stream,
+                                   .streams_count = 1,
+                                   .ats_us = &at_us,
+                                   .ats_us_count = 1,
+                                   .bytes = &bytes,
+                                   .bytes_count = 1,
+                                   .bytes_max = 12};
     assert_int_equal(node_log_store_run(world.session, &in, &result), ERR_OK);
     assert_int_equal(sql_result_rows(result), 1);
     node_log_store_row(result, 0, &row);
@@ -271,9 +312,11 @@ static void logs_join_seamlessly_up_to_their_quota(void **state)
     full = log_store(lease, 1, 12, "x");
     assert_true(full.is_full && !full.is_longer);
     char id[ID_TEXT_SIZE];
-    assert_string_equal(world_ask(&world, "select string_agg(convert_from(bytes, 'UTF8'), '' order by "
-                                          "log_offset) from log_chunks where lease_id = '%s'",
-                                  uuid_text(lease, id)), "hello world ");
+    assert_string_equal(world_ask(&world,
+                                  "select string_agg(convert_from(bytes, 'UTF8'), '' order by "
+                                  "log_offset) from log_chunks where lease_id = '%s'",
+                                  uuid_text(lease, id)),
+                        "hello world ");
 }
 
 static const char *asks_of(struct uuid node)
@@ -287,9 +330,9 @@ static const char *asks_of(struct uuid node)
         struct ask_list_of_node_out row;
         ask_list_of_node_row(result, i, &row);
         size_t len = strlen(text);
-        must(str_format(text + len, sizeof(text) - len, "%.*s %.*s %lld/%lld%s;", STR_ARG(row.class),
-                        STR_ARG(row.status), (long long)row.node_price, (long long)row.price,
-                        row.is_new ? " new" : ""));
+        must(str_format(text + len, sizeof(text) - len, "%.*s %.*s %lld/%lld%s;",
+                        STR_ARG(row.class), STR_ARG(row.status), (long long)row.node_price,
+                        (long long)row.price, row.is_new ? " new" : ""));
     }
     sql_result_release(result);
     return text;
@@ -305,8 +348,11 @@ static void a_floor_becomes_the_first_ask_and_never_overrules_one(void **state)
     assert_true(store(node, uuid_v7(), "{\"*\": 900}", NULL));
     assert_string_equal(asks_of(node), "cpu-1c2g none 900/0 new;");
 
-    struct ask_offer_in offer = {.account_id = account, .market = STR("main"), .class = STR("cpu-1c2g"),
-                                 .region = STR("us-west"), .price_uusd_per_device_hour = 900};
+    struct ask_offer_in offer = {.account_id = account,
+                                 .market = STR("main"),
+                                 .class = STR("cpu-1c2g"),
+                                 .region = STR("us-west"),
+                                 .price_uusd_per_device_hour = 900};
     struct ask_offer_in twins[2] = {offer, offer};
     struct sql_result *result = NULL;
     assert_int_equal(ask_offer_run(world.session, twins, 2, &result), ERR_OK);
@@ -320,8 +366,10 @@ static void a_floor_becomes_the_first_ask_and_never_overrules_one(void **state)
     assert_true(store(node, uuid_v7(), "{\"*\": 900, \"cpu-1c2g\": 800}", NULL));
     assert_string_equal(asks_of(node), "cpu-1c2g mismatch 800/900;");
 
-    struct ask_withdraw_in withdraw = {.account_id = account, .market = STR("main"),
-                                       .class = STR("cpu-1c2g"), .region = STR("us-west")};
+    struct ask_withdraw_in withdraw = {.account_id = account,
+                                       .market = STR("main"),
+                                       .class = STR("cpu-1c2g"),
+                                       .region = STR("us-west")};
     assert_int_equal(ask_withdraw_run(world.session, &withdraw, NULL), ERR_OK);
     assert_string_equal(asks_of(node), "cpu-1c2g none 800/0;");
     assert_int_equal(ask_offer_run(world.session, &offer, 1, NULL), ERR_OK);
@@ -332,10 +380,13 @@ static void every_change_of_an_ask_arrives_for_the_present_round(void **state)
 {
     (void)state;
     world_do(&world, "update markets set round = 41 where market = 'main'");
-    struct ask_put_in in = {
-        .account_id = id_of("account", 1), .market = STR("main"), .class = STR("l40s"),
-        .region = STR("us-west"), .price_uusd_per_device_hour = 1000000, .spot_multiplier_bp = 10000,
-        .guaranteed_multiplier_bp = 10000};
+    struct ask_put_in in = {.account_id = id_of("account", 1),
+                            .market = STR("main"),
+                            .class = STR("l40s"),
+                            .region = STR("us-west"),
+                            .price_uusd_per_device_hour = 1000000,
+                            .spot_multiplier_bp = 10000,
+                            .guaranteed_multiplier_bp = 10000};
     for (int version = 1; version <= 2; version++) {
         struct sql_result *result = NULL;
         struct ask_put_out row;
@@ -343,9 +394,13 @@ static void every_change_of_an_ask_arrives_for_the_present_round(void **state)
         ask_put_row(result, 0, &row);
         assert_int_equal(row.version, version);
         assert_int_equal(row.round, 41);
-        assert_string_equal(world_ask(&world, "select kind || (message_sha256 = sha256(convert_to("
-            "'undercut/ask/v1|' || account_id || '|l40s|us-west|1000000|10000|10000', 'UTF8'))) "
-            "from arrivals where round = 41 and place = %lld", (long long)row.place), "asktrue");
+        assert_string_equal(world_ask(&world,
+                                      "select kind || (message_sha256 = sha256(convert_to("
+                                      "'undercut/ask/v1|' || account_id || "
+                                      "'|l40s|us-west|1000000|10000|10000', 'UTF8'))) "
+                                      "from arrivals where round = 41 and place = %lld",
+                                      (long long)row.place),
+                            "asktrue");
         sql_result_release(result);
     }
     in.class = STR("no-such-class");
@@ -358,8 +413,10 @@ static void every_change_of_an_ask_arrives_for_the_present_round(void **state)
 static void only_the_owner_sees_and_retires_a_node(void **state)
 {
     (void)state;
-    struct node_list_in list = {.account_id = id_of("account", 1), .has_one = true,
-                                .one = id_of("node", 4), .limit_count = 10};
+    struct node_list_in list = {.account_id = id_of("account", 1),
+                                .has_one = true,
+                                .one = id_of("node", 4),
+                                .limit_count = 10};
     struct node_retire_in retire = {.account_id = id_of("account", 1), .node_id = id_of("node", 4)};
     for (int owner = 1; owner <= 2; owner++) {
         struct sql_result *result = NULL;
@@ -373,7 +430,8 @@ static void only_the_owner_sees_and_retires_a_node(void **state)
     }
     assert_false(store(id_of("node", 4), uuid_v7(), "{}", NULL));
     assert_string_equal(world_ask(&world, "select count(*) from devices where node_id = fx.node(4) "
-                                          "and is_present"), "0");
+                                          "and is_present"),
+                        "0");
 }
 
 static void a_sequence_number_is_good_once(void **state)
