@@ -66,8 +66,8 @@ static const char *lease_parse(json_t *json, struct desired_lease *ret_lease)
     if (!lease_id_parse(json_str(json, "lease_id"), &id))
         return "lease_id is not one";
     lease_id_text(id, lease.lease_id);
-    if (lease.epoch < 1)
-        return "epoch must be at least 1";
+    if (lease.epoch < 0)
+        return "epoch is negative";
     if (!str_equal_c(want, "run") && lease.want != LEASE_WANT_STOP)
         return "want must be run or stop";
     if (lease.stop_grace_ms < 0 || lease.memory_mib < 0 || lease.disk_mib < 0)

@@ -19,6 +19,7 @@
 
 #define PIECE_MAX       32768  /* bytes of one piece */
 #define CALL_BYTES_MAX  131072 /* raw bytes of one call: base64 and names stay below 256 KiB */
+#define CHUNKS_MAX      200
 #define CALL_TIMEOUT_MS 15000
 #define BATCH_MS        50 /* output that comes in drops is shipped in gulps */
 #define RETRY_MS        1000
@@ -321,7 +322,7 @@ static size_t body_make(struct logs *logs, struct buf *to)
     json_array_open(&out, "chunks");
     for (struct log_stream *stream = logs->streams; stream; stream = stream->next) {
         stream->sent_count = 0;
-        if (stream->is_full)
+        if (stream->is_full || chunks_count == CHUNKS_MAX)
             continue;
         if (stream->is_asking) {
             chunk_emit(&out, stream, 0, NULL);
@@ -332,7 +333,7 @@ static size_t body_make(struct logs *logs, struct buf *to)
         for (const struct piece *piece = stream->first; piece; piece = piece->next) {
             /* Besides its bytes a chunk costs its names, so that many drops count as well. */
             bytes += piece->len + 192;
-            if (bytes > CALL_BYTES_MAX)
+            if (bytes > CALL_BYTES_MAX || chunks_count == CHUNKS_MAX)
                 break;
             chunk_emit(&out, stream, offset, piece);
             offset += (int64_t)piece->len;

@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEQ_KEY    "receipt_seq"
-#define KEY_PREFIX "receipt:"
-#define KEY_SIZE   40
+#define SEQ_KEY     "receipt_seq"
+#define KEY_PREFIX  "receipt:"
+#define KEY_SIZE    40
+#define EMITTED_MAX 64 /* per sync */
 
 static int64_t seq_of(struct str key)
 {
@@ -140,11 +141,12 @@ void receipts_emit(const struct receipts *receipts, struct json_out *out, size_t
     struct str key;
     struct str json;
     size_t size = 0;
+    size_t count = 0;
     for (size_t i = 0; journal_each(receipts->journal, i, &key, &json); i++) {
         if (seq_of(key) == 0)
             continue;
         size += json.len + 1;
-        if (size > size_max)
+        if (size > size_max || count++ == EMITTED_MAX)
             return;
         json_put_raw(out, NULL, json);
     }

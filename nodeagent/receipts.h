@@ -39,7 +39,8 @@ int64_t receipts_make(struct receipts *receipts, const struct receipt_line *line
 /* The broker has everything up to `seq`; a higher number than ours (the state was lost) is taken.
  */
 void receipts_acknowledge(struct receipts *receipts, int64_t seq);
-/* Appends the unacknowledged ones to an open array, oldest first, within `size_max` bytes. */
+/* Appends the unacknowledged ones to an open array, oldest first: what one sync may carry, and
+ * within `size_max` bytes. */
 void receipts_emit(const struct receipts *receipts, struct json_out *out, size_t size_max);
 bool receipts_is_acknowledged(const struct receipts *receipts, int64_t seq);
 

@@ -125,4 +125,8 @@ void lease_set_end(struct lease *lease, const char *reason, struct str detail)
 {
     must(str_format(lease->reason, sizeof(lease->reason), "%s", reason));
     (void)str_format(lease->detail, sizeof(lease->detail), "%.*s", STR_ARG(detail));
+    /* Plain ASCII, so that the cut cannot fall into a character and the length is what it seems. */
+    for (char *c = lease->detail; *c; c++)
+        if (*c < ' ' || *c > '~')
+            *c = '?';
 }

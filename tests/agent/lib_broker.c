@@ -1,32 +1,28 @@
-/* lib_broker.c - threads behind one listening socket, one lock around everything.
+/* lib_broker.c - the protocol's other side, with one lock around everything.
  *
- * The happy path is: a connection's thread reads requests one after another, answers, and goes on.
- * Failure modes are: a client that hangs up (its thread ends), and whatever a test asks for by
- * mood.
+ * The happy path is: a connection's thread brings a request, it is verified, taken in, and
+ * answered. Failure modes are: a client that hangs up while a sync is held, and what a test asks
+ * for by mood.
  */
 #include "tests/agent/lib_broker.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <sodium.h>
 
 #include "broker/base/clock.h"
 #include "broker/base/hash.h"
 #include "broker/base/id.h"
+#include "tests/agent/lib_serve.h"
 
-#define LEASES_MAX  64
-#define REQUEST_MAX (256 * 1024 + 8192)
-#define BODY_MAX    (256 * 1024)
+#define LEASES_MAX 64
+#define BODY_MAX   (256 * 1024)
 
 struct fake_lease {
     char lease_id[ID_TEXT_SIZE];
@@ -42,9 +38,8 @@ struct fake_lease {
 };
 
 struct broker {
-    int listen_fd;
+    struct serve *serve;
     char url[64];
-    pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct ed25519_public market_public;
@@ -54,7 +49,6 @@ struct broker {
     char node_id[ID_TEXT_SIZE];
     enum broker_mood mood;
     bool is_ending;
-    int connections_count;
     int sync_count;
     int64_t version;
     int64_t receipt_seq;
@@ -67,22 +61,7 @@ struct broker {
     char violations[1024];
 };
 
-struct request {
-    char path[256];
-    char boot[64];
-    char seq[32];
-    char signature[128];
-    struct str body;
-};
-
-struct connection {
-    struct broker *broker;
-    int fd;
-};
-
-static void *accept_main(void *arg);
-static void *connection_main(void *arg);
-static void answer(struct broker *broker, int fd, const struct request *request);
+static bool answer(void *arg, int fd, const struct request *request);
 
 static void violate(struct broker *broker, const char *what)
 {
@@ -94,8 +73,6 @@ struct broker *broker_start(void)
 {
     struct broker *broker = calloc(1, sizeof(*broker));
     must(broker);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof(address);
     struct ed25519_public unused;
     ed25519_generate(&broker->market_public, &broker->market_secret);
     ed25519_generate(&unused, &broker->forger_secret);
@@ -103,19 +80,14 @@ struct broker *broker_start(void)
     broker->mood = BROKER_WELL;
     broker->version = 1;
     broker->receipt_interval_ms = 60000;
-    broker->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    must(broker->listen_fd >= 0);
-    must(bind(broker->listen_fd, (struct sockaddr *)&address, sizeof(address)) == 0);
-    must(listen(broker->listen_fd, 64) == 0);
-    must(getsockname(broker->listen_fd, (struct sockaddr *)&address, &size) == 0);
-    must(str_format(broker->url, sizeof(broker->url), "http://127.0.0.1:%d",
-                    ntohs(address.sin_port)));
     must(pthread_mutex_init(&broker->lock, NULL) == 0);
     pthread_condattr_t attr;
     must(pthread_condattr_init(&attr) == 0);
     must(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
     must(pthread_cond_init(&broker->changed, &attr) == 0);
-    must(pthread_create(&broker->thread, NULL, accept_main, broker) == 0);
+    broker->serve = serve_start(answer, broker);
+    must(str_format(broker->url, sizeof(broker->url), "http://127.0.0.1:%d",
+                    serve_port(broker->serve)));
     return broker;
 }
 
@@ -142,13 +114,7 @@ void broker_stop(struct broker *broker)
     broker->is_ending = true;
     bump(broker);
     pthread_mutex_unlock(&broker->lock);
-    shutdown(broker->listen_fd, SHUT_RDWR);
-    pthread_join(broker->thread, NULL);
-    close(broker->listen_fd);
-    pthread_mutex_lock(&broker->lock);
-    while (broker->connections_count > 0)
-        wait_ms(broker, 100);
-    pthread_mutex_unlock(&broker->lock);
+    serve_stop(broker->serve);
     for (size_t i = 0; i < broker->leases_count; i++) {
         json_decref(broker->leases[i].wanted);
         json_decref(broker->leases[i].report);
@@ -356,121 +322,6 @@ int broker_sync_count(struct broker *broker)
 const char *broker_violations(struct broker *broker)
 {
     return broker->violations;
-}
-
-/* Connections ----------------------------------------------------------------------------------*/
-
-static void *accept_main(void *arg)
-{
-    struct broker *broker = arg;
-    for (;;) {
-        int fd = accept4(broker->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-        pthread_mutex_lock(&broker->lock);
-        bool is_ending = broker->is_ending;
-        broker->connections_count += fd >= 0 && !is_ending;
-        pthread_mutex_unlock(&broker->lock);
-        if (is_ending || fd < 0) {
-            if (fd >= 0)
-                close(fd);
-            if (is_ending)
-                return NULL;
-            continue;
-        }
-        struct connection *connection = malloc(sizeof(*connection));
-        must(connection);
-        *connection = (struct connection){.broker = broker, .fd = fd};
-        pthread_t thread;
-        must(pthread_create(&thread, NULL, connection_main, connection) == 0);
-        pthread_detach(thread);
-    }
-}
-
-static void header_take(struct request *request, struct str line, size_t *ret_body_len)
-{
-    struct str value = line;
-    struct str name = str_cut(&value, ':');
-    value = str_trim(value);
-    int64_t number;
-    if (name.len == 14 && strncasecmp(name.at, "Content-Length", 14) == 0 &&
-        str_to_i64(value, &number))
-        *ret_body_len = (size_t)number;
-    if (str_equal_c(name, "Undercut-Boot"))
-        (void)str_format(request->boot, sizeof(request->boot), "%.*s", STR_ARG(value));
-    if (str_equal_c(name, "Undercut-Seq"))
-        (void)str_format(request->seq, sizeof(request->seq), "%.*s", STR_ARG(value));
-    if (str_equal_c(name, "Undercut-Signature"))
-        (void)str_format(request->signature, sizeof(request->signature), "%.*s", STR_ARG(value));
-}
-
-static size_t head_parse(struct str head, struct request *request)
-{
-    size_t body_len = 0;
-    struct str line = str_cut(&head, '\n');
-    (void)str_cut(&line, ' ');
-    struct str path = str_cut(&line, ' ');
-    (void)str_format(request->path, sizeof(request->path), "%.*s", STR_ARG(path));
-    while (head.len) {
-        line = str_cut(&head, '\n');
-        if (line.len && line.at[line.len - 1] == '\r')
-            line.len--;
-        header_take(request, line, &body_len);
-    }
-    return body_len;
-}
-
-/* Reads until `end` (a marker, or a length when NULL); false when the client is gone. */
-static bool read_more(int fd, struct buf *io_bytes)
-{
-    char chunk[16384];
-    ssize_t n = recv(fd, chunk, sizeof(chunk), 0);
-    if (n > 0)
-        buf_add(io_bytes, chunk, (size_t)n);
-    return n > 0 && io_bytes->len < REQUEST_MAX;
-}
-
-static bool request_read(int fd, struct buf *bytes, struct request *ret_request)
-{
-    const char *end;
-    while (!(end = bytes->len ? memmem(bytes->at, bytes->len, "\r\n\r\n", 4) : NULL))
-        if (!read_more(fd, bytes))
-            return false;
-    size_t head_len = (size_t)(end - bytes->at) + 4;
-    *ret_request = (struct request){0};
-    size_t body_len = head_parse((struct str){.at = bytes->at, .len = head_len}, ret_request);
-    while (bytes->len < head_len + body_len)
-        if (!read_more(fd, bytes))
-            return false;
-    ret_request->body = (struct str){.at = bytes->at + head_len, .len = body_len};
-    return true;
-}
-
-static void *connection_main(void *arg)
-{
-    struct connection connection = *(struct connection *)arg;
-    struct broker *broker = connection.broker;
-    free(arg);
-    struct buf bytes = {0};
-    struct request request;
-    struct pollfd readable = {.fd = connection.fd, .events = POLLIN};
-    bool is_ending = false;
-    while (!is_ending) {
-        if (poll(&readable, 1, 50) > 0) {
-            bytes.len = 0;
-            if (!request_read(connection.fd, &bytes, &request))
-                break;
-            answer(broker, connection.fd, &request);
-        }
-        pthread_mutex_lock(&broker->lock);
-        is_ending = broker->is_ending || broker->mood == BROKER_SILENT;
-        pthread_mutex_unlock(&broker->lock);
-    }
-    buf_finish(&bytes);
-    close(connection.fd);
-    pthread_mutex_lock(&broker->lock);
-    broker->connections_count--;
-    pthread_cond_broadcast(&broker->changed);
-    pthread_mutex_unlock(&broker->lock);
-    return NULL;
 }
 
 static void reply_send(struct broker *broker, int fd, const struct request *request, int status,
@@ -685,23 +536,21 @@ static bool ends_with(const char *text, const char *end)
     return len >= end_len && strcmp(text + len - end_len, end) == 0;
 }
 
-static void answer(struct broker *broker, int fd, const struct request *request)
+static bool answer(void *arg, int fd, const struct request *request)
 {
+    struct broker *broker = arg;
     char why[128];
     int status = 200;
     json_t *body = json_parse(request->body, why, sizeof(why));
     json_t *reply = NULL;
     pthread_mutex_lock(&broker->lock);
+    bool is_silent = broker->mood == BROKER_SILENT;
     bool is_enrol = strcmp(request->path, "/v1/nodes") == 0;
     if (request->body.len > BODY_MAX)
         violate(broker, "a body over 256 KiB");
-    if (broker->mood == BROKER_SILENT) {
-        pthread_mutex_unlock(&broker->lock);
-        json_decref(body);
-        shutdown(fd, SHUT_RDWR);
-        return;
-    }
-    if (is_enrol && str_equal_c(json_str(body, "token"), "uct_good")) {
+    if (is_silent) {
+        reply = NULL;
+    } else if (is_enrol && str_equal_c(json_str(body, "token"), "uct_good")) {
         status = 201;
         reply = enrol(broker, body);
     } else if (is_enrol || !request_verifies(broker, request)) {
@@ -712,8 +561,11 @@ static void answer(struct broker *broker, int fd, const struct request *request)
     } else {
         reply = sync_answer(broker, fd, body);
     }
+    is_silent = broker->mood == BROKER_SILENT; /* it may have fallen silent in between */
     pthread_mutex_unlock(&broker->lock);
-    reply_send(broker, fd, request, status, reply);
+    if (!is_silent)
+        reply_send(broker, fd, request, status, reply);
     json_decref(body);
     json_decref(reply);
+    return !is_silent;
 }
