@@ -1,7 +1,6 @@
-"""openapi.yaml as an oracle: every exchange is held against it.
+"""openapi.yaml as an oracle: which operation an exchange was, and how its answer breaks the contract.
 
-Which operation a request was, whether its status is documented, whether the body fits the schema, and
-whether it has a member that the schema does not know.
+Answers are checked more strictly than the document says: a member that no schema names is a violation.
 """
 
 import json
@@ -17,105 +16,142 @@ except ImportError:  # the package is wanted, not needed
     jsonschema = None
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+METHODS = ("get", "post", "put", "delete", "patch")
+# What any operation may answer; see `info.description` of the document.
+CODES_ALWAYS = {"malformed_request", "rate_limited", "headers_too_large", "uri_too_long", "method_not_allowed",
+                "database_busy", "overloaded", "internal", "deadline_exceeded", "request_timeout"}
+CODES_CREDENTIALS = {"unauthenticated", "token_expired", "forbidden_scope"}
+
+
+def resolve(document, node):
+    while "$ref" in node:
+        found = document
+        for word in node["$ref"].lstrip("#/").split("/"):
+            found = found[word]
+        node = found
+    return node
+
+
+def closed(node, is_top_open=False):
+    """The same schema, with objects closed and references into $defs."""
+    if isinstance(node, list):
+        return [closed(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return {"$ref": "#/$defs/" + node["$ref"].rsplit("/", 1)[1] + (".open" if is_top_open else "")}
+    made = {k: {n: closed(s) for n, s in v.items()} if k == "properties" else closed(v)
+            for k, v in node.items() if k not in ("example", "examples")}
+    if "allOf" in node:
+        made["allOf"] = [closed(part, is_top_open=True) for part in node["allOf"]]
+        if any("properties" in part for part in node["allOf"]):
+            made["unevaluatedProperties"] = False
+    elif "properties" in node and "additionalProperties" not in node and not is_top_open:
+        made["additionalProperties"] = False
+    return made
 
 
 class Operation:
-    def __init__(self, method, path, spec):
-        self.method, self.path, self.spec = method, path, spec
-        self.operation_id = spec["operationId"]
-        self.scope = spec["x-scope"]
-        self.params = re.findall(r"\{(\w+)\}", path)
-        self.pattern = re.compile("^" + re.sub(r"\{\w+\}", "[^/]+", re.sub(r"([.])", r"\\\1", path)) + "$")
+    def __init__(self, document, method, path, shared, node):
+        self.method, self.path, self.node = method.upper(), path, node
+        self.id, self.scope = node["operationId"], node["x-scope"]
+        self.pattern = re.compile("^" + re.sub(r"\{\w+\}", "[^/]+", path.replace(".", r"\.")) + "$")
+        self.parameters = [resolve(document, p) for p in [*shared, *node.get("parameters", [])]]
+        self.responses = {str(k): resolve(document, v) for k, v in node["responses"].items()}
+        self.has_body = "requestBody" in node
+
+    def path_names(self):
+        return re.findall(r"\{(\w+)\}", self.path)
+
+    def path_with(self, values):
+        return re.sub(r"\{(\w+)\}", lambda m: values[m.group(1)], self.path)
 
     def example(self):
         """A body that the document itself gives, or None."""
-        content = self.spec.get("requestBody", {}).get("content", {}).get("application/json", {})
-        return content.get("example")
+        content = self.node.get("requestBody", {}).get("content", {})
+        return content.get("application/json", {}).get("example")
+
+    def response_for(self, status):
+        for key in (str(status), f"{status // 100}XX"):
+            if key in self.responses:
+                return self.responses[key]
+        return self.responses.get("default") if status >= 400 else None
+
+    def codes(self):
+        """The problems that it may answer."""
+        allowed = CODES_ALWAYS | set(self.node.get("x-problems", []))
+        if self.scope != "public" or self.node.get("security"):
+            allowed |= CODES_CREDENTIALS
+        if self.has_body:
+            allowed |= {"body_too_large", "unsupported_media_type"}
+        if self.has_body or self.parameters:
+            allowed |= {"invalid_field"}
+        if self.path_names():
+            allowed |= {"not_found"}
+        return allowed
 
 
 class Contract:
     def __init__(self):
         with open(os.path.join(ROOT, "openapi.yaml"), encoding="utf-8") as f:
             self.document = yaml.safe_load(f)
-        self.operations = [
-            Operation(method.upper(), path, self.resolved(spec))
-            for path, item in self.document["paths"].items()
-            for method, spec in item.items() if method in ("get", "put", "post", "delete")]
+        self.operations = [Operation(self.document, method, path, item.get("parameters", []), item[method])
+                           for path, item in self.document["paths"].items() for method in METHODS if method in item]
+        self.definitions = {}
+        for name, schema in self.document["components"]["schemas"].items():
+            self.definitions[name] = closed(schema)
+            self.definitions[name + ".open"] = closed(schema, is_top_open=True)
+        self.validators = {}
 
-    def resolved(self, node):
-        """The tree with every $ref replaced; the document has no cycles."""
-        if isinstance(node, dict):
-            if "$ref" in node:
-                target = self.document
-                for part in node["$ref"][2:].split("/"):
-                    target = target[part]
-                return self.resolved(target)
-            return {key: self.resolved(value) for key, value in node.items()}
-        if isinstance(node, list):
-            return [self.resolved(value) for value in node]
-        return node
-
-    def operation(self, method, path):
-        """The operation that a request line means; literal paths come before parameters."""
-        path = urllib.parse.urlsplit(path).path
+    def find(self, method, target):
+        """The operation of a request; a literal path wins over one with parameters. None: there is none."""
+        path = urllib.parse.urlsplit(target).path
+        method = "GET" if method == "HEAD" else method
         fits = [o for o in self.operations if o.method == method and o.pattern.match(path)]
-        return min(fits, key=lambda o: len(o.params), default=None)
+        return min(fits, key=lambda o: o.path.count("{"), default=None)
 
-    def complaints(self, method, path, status, headers, body):
-        """What is wrong with an answer, as sentences; [] when it keeps the contract."""
-        operation = self.operation("GET" if method == "HEAD" else method, path)
+    def violations(self, method, target, status, headers, body):
+        """What is wrong with this answer, as sentences."""
+        operation = self.find(method, target)
+        where = f"{method} {target} -> {status}"
         if operation is None:
-            return [] if status in (404, 405) else [f"{method} {path} is not in openapi.yaml but answered {status}"]
-        wrong = []
-        responses = operation.spec["responses"]
-        spec = responses.get(str(status), responses.get("default") if status >= 400 else None)
-        if spec is None:
-            return [f"{operation.operation_id}: status {status} is not documented"]
-        if not headers.get("Request-Id", "").startswith("req_"):
-            wrong.append(f"{operation.operation_id}: {status} without Request-Id")
-        content_type = (headers.get("Content-Type") or "").split(";")[0]
-        schemas = spec.get("content") or {}
-        if body and schemas and content_type not in schemas:
-            wrong.append(f"{operation.operation_id}: {status} has content type {content_type!r}, not {list(schemas)}")
-        if not body and schemas and method != "HEAD":
-            wrong.append(f"{operation.operation_id}: {status} has no body")
-        if body and content_type in ("application/json", "application/problem+json") and content_type in schemas:
-            wrong += [f"{operation.operation_id} {status}: {what}"
-                      for what in self.misfits(json.loads(body), schemas[content_type]["schema"])]
-        return wrong
-
-    def misfits(self, value, schema):
+            return [] if status in (400, 404, 405, 414, 431) or method == "OPTIONS" else [f"{where}: no operation"]
+        response = operation.response_for(status)
+        if response is None:
+            return [f"{where}: {operation.id} does not document this status"]
         found = []
-        if jsonschema is not None:
-            validator = jsonschema.Draft202012Validator(schema)
-            found += [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}" for e in validator.iter_errors(value)]
-        return found + list(unknown_members(value, schema, ""))
+        if not headers.get("Request-Id", "").startswith("req_"):
+            found.append("no Request-Id")
+        found += [f"no header {name}" for name in response.get("headers", {}) if name not in ("Link", "RateLimit")
+                  and not headers.get(name)]
+        content = response.get("content", {})
+        media = (headers.get("Content-Type") or "").split(";")[0].strip()
+        if method == "HEAD" or status in (204, 304):
+            if body:
+                found.append("has a body")
+        elif content and media not in content:
+            found.append(f"is {media!r}, documented are {sorted(content)}")
+        elif media.endswith("json") and content:
+            found += self.body_violations(operation, status, media, content[media].get("schema", {}), body)
+        return [f"{where}: {text}" for text in found]
 
-
-def merged(schema):
-    """An object schema with its allOf parts folded in."""
-    if "allOf" not in schema:
-        return schema
-    whole = {k: v for k, v in schema.items() if k != "allOf"}
-    properties = dict(whole.get("properties", {}))
-    for part in map(merged, schema["allOf"]):
-        properties.update(part.get("properties", {}))
-        whole = {**part, **whole}
-    return {**whole, "properties": properties}
-
-
-def unknown_members(value, schema, where):
-    """Members that the schema does not name, unless it is a map or says nothing of its members."""
-    schema = merged(schema)
-    for choice in schema.get("anyOf", []):
-        if isinstance(value, dict) and "properties" in merged(choice):
-            yield from unknown_members(value, choice, where)
-    if isinstance(value, dict) and schema.get("properties"):
-        for key, member in value.items():
-            if key in schema["properties"]:
-                yield from unknown_members(member, schema["properties"][key], f"{where}/{key}")
-            elif not schema.get("additionalProperties"):
-                yield f"{where}/{key}: not in the schema"
-    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
-        for number, member in enumerate(value):
-            yield from unknown_members(member, schema["items"], f"{where}/{number}")
+    def body_violations(self, operation, status, media, schema, body):
+        if media == "application/x-ndjson":
+            values = [json.loads(line) for line in body.splitlines()]
+        else:
+            values = [json.loads(body)]
+        found = []
+        for value in values:
+            if media == "application/problem+json":
+                if value.get("status") != status:
+                    found.append(f"the problem says status {value.get('status')}")
+                if value.get("code") not in operation.codes():
+                    found.append(f"{operation.id} does not announce the problem {value.get('code')}: {value}")
+            if jsonschema:
+                key = (operation.id, status, media)
+                if key not in self.validators:
+                    self.validators[key] = jsonschema.Draft202012Validator(
+                        {**closed(schema), "$defs": self.definitions})
+                found += [f"/{'/'.join(map(str, e.absolute_path))}: {e.message[:300]}"
+                          for e in self.validators[key].iter_errors(value)]
+        return found

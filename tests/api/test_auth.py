@@ -48,8 +48,8 @@ class AuthTest(ApiCase):
         http = self.account(0)
         secret = http.post("/v1/api-keys", {"name": "ci", "scopes": ["money:read"]})["secret"]
         self.assertNotIn("secret", json.dumps(http.get("/v1/api-keys")))
-        self.stack.postgres.sql("create extension if not exists pgcrypto")
-        dump = self.stack.postgres.sql("select row_to_json(k) from api_keys k")
+        self.sql("create extension if not exists pgcrypto")
+        dump = self.sql("select row_to_json(k) from api_keys k")
         self.assertNotIn(secret, dump)
         self.assertIn(hashlib.sha256(secret.encode()).hexdigest(), dump)
 
@@ -71,7 +71,7 @@ class AuthTest(ApiCase):
     def test_an_expired_key_is_refused(self):
         http = self.account(0)
         made = http.post("/v1/api-keys", {"name": "k", "scopes": ["money:read"], "expires_in_s": 60})
-        self.stack.postgres.sql("update api_keys set expires_at = now() - interval '1 s', created_at = now()"
+        self.sql("update api_keys set expires_at = now() - interval '1 s', created_at = now()"
                                 f" - interval '1 h' where name = 'k' and expires_at is not null")
         self.until("the key to expire", lambda: self.broker.http(made["secret"]).raw("GET", "/v1/balance")[0] == 401, 12)
 
@@ -136,7 +136,7 @@ class AuthTest(ApiCase):
         head, body, signature = token.split(".")
         header, claims = json.loads(unb64(head)), json.loads(unb64(body))
         now = int(time.time())
-        pem = self.stack.broker.settings["jwt_key_file"]
+        pem = self.broker.settings["jwt_key_file"]
         with tempfile.NamedTemporaryFile(suffix=".pem") as stranger:
             subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out",
                             stranger.name], check=True, capture_output=True)
@@ -197,8 +197,8 @@ class AuthTest(ApiCase):
     def test_a_token_outlives_a_restart_of_the_broker(self):
         http = self.account(0)
         token = http.post("/v1/tokens")["access_token"]
-        self.stack.broker.stop()
-        self.stack.broker.restart()
+        self.broker.stop()
+        self.broker.restart()
         self.broker.http(token).get("/v1/account")
 
     def test_two_brokers_that_share_the_key_file_accept_one_anothers_tokens(self):

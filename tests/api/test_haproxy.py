@@ -11,7 +11,7 @@ import subprocess
 import unittest
 
 import stack as stacks
-from harness import ApiTest, ROOT, wait_until
+from harness import ApiCase, ROOT, manifest, wait_until
 
 END = b"\r\n\r\n"
 HOST = b"Host: undercut.test\r\n"
@@ -42,12 +42,11 @@ AMBIGUOUS = [
 
 
 @unittest.skipUnless(shutil.which("haproxy") and shutil.which("openssl"), "haproxy is not installed")
-class HaproxyTest(ApiTest):
+class HaproxyTest(ApiCase):
     settings = {"proxy_hops": 1}
 
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
+    def prepare(cls):
         pem = os.path.join(cls.stack.folder, "tls.pem")
         stacks.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
                     "1", "-subj", "/CN=undercut.test", "-keyout", pem + ".key", "-out", pem + ".crt"])
@@ -122,8 +121,8 @@ class HaproxyTest(ApiTest):
         self.assertEqual(self.say(raw), [200])
 
     def test_a_workload_can_be_posted_through_it(self):
-        _, tenant = self.account()
-        body = json.dumps(self.manifest(reserve_usd_per_hour="0.01"))
+        tenant = self.account()
+        body = json.dumps(manifest())
         done = subprocess.run(["curl", "-sk", "--http2", "-w", "\n%{http_code}", "-H", f"Authorization: Bearer {tenant.key}",
                                "-H", "Content-Type: application/json", "--data-binary", body,
                                f"https://127.0.0.1:{self.port}/v1/workloads"], capture_output=True, text=True, check=True)

@@ -1,128 +1,146 @@
-"""Tenants never see one another's things: for every operation that takes an id, generated from
-openapi.yaml, another tenant's id answers 404, exactly as an id that never was.
+"""Tenants never see one another's things: for every operation of openapi.yaml that takes an id, another
+tenant's id answers 404, exactly as an id that never was. And every operation asks for its scope.
 """
 
 import json
 import unittest
 
-from harness import ApiTest, HandNode
+from contract import Contract
+from harness import ApiCase, FakeNode, manifest
 
-# A parameter of openapi.yaml -> what of the owner's stands behind it. Names that are public words
-# (a class, a region, a round) are nobody's.
-OWNED = {"workload", "workload_id", "name", "lease_id", "node_id", "key_id"}
-NEVER_WAS = {"workload": "wl_00000000000000000000000000", "workload_id": "wl_00000000000000000000000000",
-             "lease_id": "lse_00000000000000000000000000", "node_id": "node_00000000000000000000000000",
-             "key_id": "key_00000000000000000000000000"}
+NEVER = "0" * 26
+# A path parameter -> an id that never was. Other names are public words: a class, a region, a round.
+NEVER_WAS = {"workload": "wl_" + NEVER, "lease_id": "lse_" + NEVER, "node_id": "node_" + NEVER, "key_id": "key_" + NEVER}
+WORDS = {"class": "rtx-4090", "region": "eu-west", "round": "1"}
 
 
-class TenancyTest(ApiTest):
+class TenancyTest(ApiCase):
+    """Ada has one of everything, and eve knows every id of hers."""
+
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        _, owner = cls.stack.account("owner", 10)
-        _, stranger = cls.stack.account("stranger", 10)
-        cls.owner_key, cls.stranger_key = owner.key, stranger.key
+    def prepare(cls):
+        cls.contract = Contract()
+        cls.ada, cls.eve = cls.account(), cls.account()
+        cls.mine = cls.node(cls.ada)
+        workload = cls.ada.post("/v1/workloads", manifest(name="secret-plan"))
+        lease_id = cls.mine.take(cls)[0]
+        cls.mine.run(lease_id)
+        cls.mine.log(lease_id, 0, "hello\n")
+        cls.things = {"workload": workload["workload_id"], "lease_id": lease_id, "node_id": cls.mine.node_id,
+                      "key_id": cls.ada.post("/v1/api-keys", {"name": "k", "scopes": ["money:read"]})["key_id"]}
 
-    def setUp(self):
-        super().setUp()
-        self.owner, self.stranger = self.http(self.owner_key), self.http(self.stranger_key)
-        if not hasattr(type(self), "things"):
-            type(self).things = self.things_make()
-
-    def things_make(self):
-        """One of everything that an account can own, with a lease that another account's node runs."""
-        _, operator = self.account("operator", 0)
-        node = HandNode(self, operator, name="theirs")
-        node.sync("0.20")
-        workload = self.owner.post("/v1/workloads", self.manifest(name="secret-plan"))
-        reply = node.sync_until(lambda r: r["leases"])
-        own_node = HandNode(self, self.owner, name="own", region="us-east")
-        return {"workload": workload["workload_id"], "workload_id": workload["workload_id"], "name": "secret-plan",
-                "lease_id": reply["leases"][0]["lease_id"], "node_id": own_node.node_id,
-                "key_id": self.owner.post("/v1/api-keys", {"name": "k", "scopes": ["workloads:read"]})["key_id"]}
-
-    def operations(self):
+    def owning(self):
         """Operations whose path names something that an account owns, and that an account may call."""
         for operation in self.contract.operations:
-            if OWNED & set(operation.params) and operation.scope not in ("public", "node"):
+            if set(operation.path_names()) & set(NEVER_WAS) and operation.scope not in ("public", "node"):
                 yield operation
 
-    def path(self, operation, things):
-        path = operation.path
-        for name in operation.params:
-            path = path.replace("{" + name + "}", things.get(name, "eu-west"))
-        return path
-
-    def test_another_tenants_id_is_not_found_in_every_operation(self):
+    def test_another_tenants_id_is_not_found_as_an_id_that_never_was_in_every_operation(self):
         count = 0
-        for operation in self.operations():
-            if operation.operation_id == "workload_apply":
-                continue  # a name of one's own namespace: see below
-            with self.subTest(operation=operation.operation_id):
-                status, _, body = self.stranger.raw(operation.method, self.path(operation, self.things),
-                                                    operation.example())
-                self.assertEqual((status, json.loads(body)["code"]), (404, "not_found"))
-                theirs = json.loads(body)
-                if all(name in NEVER_WAS for name in operation.params):
-                    _, _, body = self.stranger.raw(operation.method, self.path(operation, NEVER_WAS), operation.example())
-                    never = json.loads(body)
-                    self.assertEqual({k: theirs[k] for k in ("code", "title", "status", "suggestion")},
-                                     {k: never[k] for k in ("code", "title", "status", "suggestion")})
+        for operation in self.owning():
+            if operation.id == "workload_apply":
+                continue  # puts a name into one's own namespace: see below
+            with self.subTest(operation=operation.id):
+                name, answers = operation.path_names()[0], []
+                for things in (self.things, NEVER_WAS):
+                    status, headers, body = self.eve.raw(
+                        operation.method, operation.path_with({**WORDS, **things}), operation.example())
+                    problem = {k: v for k, v in json.loads(body).items() if k != "request_id"}
+                    answers.append((status, headers.get("Content-Type"), problem))
+                self.assertEqual((answers[0][0], answers[0][2]["code"]), (404, "not_found"))
+                self.assertEqual(json.dumps(answers[0]).replace(self.things[name], "<id>"),
+                                 json.dumps(answers[1]).replace(NEVER_WAS[name], "<id>"))
                 count += 1
         self.assertGreaterEqual(count, 7)
+        self.assertEqual(self.ada.get(f"/v1/workloads/{self.things['workload']}")["desired"], "run")
+        self.assertEqual(self.ada.get(f"/v1/nodes/{self.things['node_id']}")["state"], "live")
+        self.assertIn(self.things["key_id"], [k["key_id"] for k in self.ada.get("/v1/api-keys")["data"]
+                                              if not k.get("revoked_at")])
 
     def test_names_are_private_to_an_account(self):
-        for method in ("GET", "DELETE"):
-            self.assertEqual(self.stranger.raw(method, "/v1/workloads/secret-plan")[0], 404)
-        self.assertEqual(self.stranger.raw("GET", "/v1/workloads/secret-plan/logs")[0], 404)
-        applied = self.stranger.put("/v1/workloads/secret-plan", self.manifest(name="secret-plan"))
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/logs")):
+            self.assertEqual(self.eve.raw(method, f"/v1/workloads/secret-plan{path}")[0], 404)
+        applied = self.eve.put("/v1/workloads/secret-plan", manifest(name="secret-plan"))
         self.assertEqual(applied["change"], "created")
-        self.assertNotEqual(applied["workload"]["workload_id"], self.things["workload_id"])
-        self.stranger.delete("/v1/workloads/secret-plan")
+        self.assertNotEqual(applied["workload"]["workload_id"], self.things["workload"])
+        self.eve.delete("/v1/workloads/secret-plan")
 
-    def test_lists_show_only_ones_own(self):
-        theirs = [v for v in self.things.values() if "_" in v]
-        for path in ("/v1/workloads", "/v1/leases", "/v1/leases?role=operator", "/v1/nodes", "/v1/asks", "/v1/api-keys",
-                     "/v1/events?after=0", "/v1/ledger/entries", "/v1/leases?workload_id=" + self.things["workload_id"],
-                     "/v1/events?after=0&workload_id=" + self.things["workload_id"]):
+    def test_lists_and_streams_show_only_ones_own(self):
+        for path in ("/v1/workloads", "/v1/leases", "/v1/leases?role=operator", "/v1/nodes", "/v1/asks",
+                     "/v1/api-keys", "/v1/events?after=0", "/v1/ledger/entries",
+                     "/v1/leases?workload_id=" + self.things["workload"],
+                     "/v1/events?after=0&workload_id=" + self.things["workload"]):
             with self.subTest(path=path):
-                status, _, body = self.stranger.raw("GET", path)
+                status, _, body = self.eve.raw("GET", path)
                 self.assertIn(status, (200, 404))
-                for thing in theirs:
+                for thing in self.things.values():
                     self.assertNotIn(thing, body.decode())
 
-    def test_the_owner_still_has_everything(self):
-        self.assertEqual(self.owner.get(f"/v1/workloads/{self.things['workload_id']}")["desired"], "run")
-        self.assertEqual(self.owner.get(f"/v1/nodes/{self.things['node_id']}")["state"], "live")
-        self.assertIn(self.things["key_id"], [k["key_id"] for k in self.owner.get("/v1/api-keys")["data"]
-                                              if not k["revoked_at"]])
+    def test_an_operator_does_not_learn_the_workload_and_a_tenant_not_the_operator(self):
+        operator = self.account(0)
+        node = self.node(operator, price=500000)
+        made = self.eve.post("/v1/workloads", manifest(name="private", env={"A": "shh"}))
+        lease_id = node.take(self)[0]
+        for path in (f"/v1/leases/{lease_id}", "/v1/leases?role=operator", "/v1/events?after=0", "/v1/ledger/entries"):
+            text = json.dumps(operator.get(path))
+            for hidden in ("private", "shh", self.eve.account_id):
+                self.assertNotIn(hidden, text, path)
+        text = json.dumps([self.eve.get(f"/v1/leases/{lease_id}"), self.eve.get("/v1/events?after=0")])
+        self.assertNotIn(operator.account_id, text)
+        self.eve.delete(f"/v1/workloads/{made['workload_id']}")
+
+    def test_a_nodes_calls_need_that_nodes_signature(self):
+        mine, path = self.mine, f"/v1/nodes/{self.mine.node_id}/sync"
+        body = {"known": "", "is_opted_in": True, "leases": []}
+        stranger = FakeNode(self.broker.url, self.eve)
+        stranger.enrol()
+        rows = {
+            "another node's key": lambda: mine.signed(path, body, secret=stranger.secret),
+            "a sequence number seen before": lambda: mine.signed(path, body, seq=mine.seq),
+            "an unknown node": lambda: mine.signed(f"/v1/nodes/{NEVER_WAS['node_id']}/sync", body),
+            "no signature": lambda: mine.plain.raw("POST", path, body),
+            "an API key instead": lambda: self.ada.raw("POST", path, body),
+        }
+        for what, call in rows.items():
+            with self.subTest(what):
+                status, _, data = call()
+                self.assertIn((status, json.loads(data)["code"]), ((401, "unauthenticated"), (422, "invalid_field")))
+        before = mine.boot
+        mine.boot, mine.seq = "00000000-0000-4000-8000-000000000001", 0
+        mine.sync()  # a new start of the agent supersedes the old one, for good
+        self.assertEqual(mine.signed(path, body, boot=before, seq=1000)[0], 401)
 
     def test_every_operation_with_a_scope_wants_credentials(self):
         count = 0
         for operation in self.contract.operations:
             if operation.scope in ("public", "node"):
                 continue
-            with self.subTest(operation=operation.operation_id):
-                path = self.path(operation, self.things)
+            with self.subTest(operation=operation.id):
+                path = operation.path_with({**WORDS, **self.things})
                 for key in (None, "uc_live_wrong", "a.b.c", ""):
-                    status, headers, _ = self.http(key).raw(operation.method, path, operation.example())
+                    status, headers, _ = self.broker.http(key).raw(operation.method, path, operation.example())
                     self.assertEqual(status, 401)
                     self.assertIn("Bearer", headers.get("WWW-Authenticate", ""))
                 count += 1
         self.assertGreater(count, 15)
 
-    def test_every_scope_is_asked_for(self):
+    def test_every_scope_is_asked_for_and_named(self):
         """A key with every scope but the one needed is refused."""
         all_scopes = self.contract.document["components"]["schemas"]["Scope"]["enum"]
+        keys = {}
         for operation in self.contract.operations:
             if operation.scope not in all_scopes:
                 continue
-            others = [s for s in all_scopes if s not in (operation.scope, "admin", "audit")]
-            key = self.stranger.post("/v1/api-keys", {"name": "others", "scopes": others})["secret"]
-            with self.subTest(operation=operation.operation_id):
-                status, _, body = self.http(key).raw(operation.method, self.path(operation, self.things), operation.example(),
-                                                     {"Idempotency-Key": '"k"'} if operation.method == "POST" else None)
-                self.assertEqual((status, json.loads(body)["code"]), (403, "forbidden_scope"))
+            if operation.scope not in keys:
+                keys[operation.scope] = self.key_with(
+                    self.eve, *[s for s in all_scopes if s not in (operation.scope, "admin", "audit")])
+            with self.subTest(operation=operation.id):
+                status, _, body = keys[operation.scope].raw(
+                    operation.method, operation.path_with({**WORDS, **self.things}), operation.example(),
+                    {"Idempotency-Key": "k"} if operation.method == "POST" else None)
+                problem = json.loads(body)
+                self.assertEqual((status, problem["code"]), (403, "forbidden_scope"))
+                self.assertIn(operation.scope, problem["detail"])
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class LifeTest(ApiCase):
         path = f"/v1/workloads/{made['workload_id']}?expand=leases"
         seen = json.dumps([made, self.tenant.get(path), self.tenant.get("/v1/workloads"),
                            self.tenant.get("/v1/events?after=0")])
-        dump = self.stack.postgres.sql("select row_to_json(w) from workloads w")
+        dump = self.sql("select row_to_json(w) from workloads w")
         for hidden in ("s3cr3t-value", "p4ssw0rd"):
             self.assertNotIn(hidden, seen)
             self.assertNotIn(hidden, dump)
@@ -363,9 +363,9 @@ class PostTest(ApiCase):
     def test_promises_are_signed_and_kept(self):
         made = self.tenant.post("/v1/workloads", manifest())
         promise = made["promise"]
-        self.until("its round", lambda: int(self.stack.postgres.sql(
+        self.until("its round", lambda: int(self.sql(
             f"select count(*) from rounds where round = {promise['round']} and state = 'committed'")), 10)
-        found = self.stack.postgres.sql(
+        found = self.sql(
             f"select encode(message_sha256, 'hex') from arrivals where round = {promise['round']}"
             f" and kind = 'workload'")
         self.assertIn(promise["message_sha256"], found.split())
