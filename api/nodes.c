@@ -14,7 +14,6 @@
 #include "api/idempotency.h"
 #include "api/inventory.h"
 #include "broker/base/clock.h"
-#include "broker/io/hub.h"
 #include "broker/market/account.h"
 #include "broker/market/lease.h"
 #include "broker/market/node.h"
@@ -141,8 +140,11 @@ static enum flow_next enrol_done(struct flow *flow)
     if (state->stored.row_count == 0)
         return flow_fail(flow, ERR_UNAUTHENTICATED, "this is no enrolment token");
     node_enrol_get(&state->stored, 0, &row);
-    if (str_equal_c(row.outcome, "enrolled"))
+    if (str_equal_c(row.outcome, "enrolled")) {
+        lease_wake(api_call_of(flow)->thread->hub,
+                   &(struct lease_parties){.account_id = row.account_id});
         return enrol_reply(flow, &row, 201);
+    }
     if (str_equal_c(row.outcome, "again"))
         return enrol_reply(flow, &row, 200);
     if (str_equal_c(row.outcome, "retry") && state->tries_count < ENROL_TRIES_MAX)
@@ -371,7 +373,6 @@ static enum flow_next node_delete_done(struct flow *flow)
     struct api_call *call = api_call_of(flow);
     const struct node_delete_path *path = call->path;
     struct retire_state *state = flow->state;
-    char topic[HUB_TOPIC_SIZE];
     for (int i = 0; i < state->leases.row_count; i++) {
         struct lease_close_out row;
         if (db_call_check(flow, &state->closes[i]) != ERR_OK)
@@ -383,7 +384,10 @@ static enum flow_next node_delete_done(struct flow *flow)
                    &(struct lease_parties){row.workload_id, row.account_id, row.operator_account_id,
                                            row.node_id});
     }
-    hub_wake(call->thread->hub, node_topic(path->node_id.u, topic, sizeof(topic)));
+    lease_wake(call->thread->hub, &(struct lease_parties){
+                                      .account_id = call->principal.account_id.u,
+                                      .node_id = path->node_id.u,
+                                  });
     return api_reply_empty(flow, 204);
 }
 

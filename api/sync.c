@@ -77,13 +77,6 @@ static enum flow_next sync_node(struct flow *flow)
     return FLOW_WAIT;
 }
 
-static void account_wake(struct flow *flow, struct uuid account_id)
-{
-    char id[ID_TEXT_SIZE], topic[HUB_TOPIC_SIZE];
-    must(str_format(topic, sizeof(topic), "account:%s", uuid_text(account_id, id)));
-    hub_wake(api_call_of(flow)->thread->hub, topic);
-}
-
 static enum flow_next sync_heard(struct flow *flow)
 {
     struct sync_state *state = flow->state;
@@ -96,7 +89,8 @@ static enum flow_next sync_heard(struct flow *flow)
                              "the node was retired, or its agent started again");
         node_sync_store_get(&state->node, 0, &row);
         if (row.was_silent)
-            account_wake(flow, row.account_id);
+            lease_wake(api_call_of(flow)->thread->hub,
+                       &(struct lease_parties){.account_id = row.account_id});
     }
     return report_submit_heard(&state->report) ? FLOW_WAIT : FLOW_NEXT;
 }

@@ -1,6 +1,5 @@
 /* Output of containers, as their node's agent delivers it. */
 #include "api/node_auth.h"
-#include "broker/io/hub.h"
 
 struct logs_state {
     struct node_auth auth; /* first: see node_auth.h */
@@ -100,13 +99,6 @@ static enum flow_next logs_store(struct flow *flow)
     return FLOW_WAIT;
 }
 
-static void workload_wake(struct flow *flow, struct uuid workload_id)
-{
-    char id[ID_TEXT_SIZE], topic[HUB_TOPIC_SIZE];
-    must(str_format(topic, sizeof(topic), "workload:%s", uuid_text(workload_id, id)));
-    hub_wake(api_call_of(flow)->thread->hub, topic);
-}
-
 /* A lease that is not this node's counts as full, so that the agent stops sending it. */
 static enum flow_next logs_reply(struct flow *flow)
 {
@@ -121,7 +113,8 @@ static enum flow_next logs_reply(struct flow *flow)
         char text[ID_TEXT_SIZE];
         node_log_store_get(&state->stored, i, &row);
         if (row.is_longer)
-            workload_wake(flow, row.workload_id);
+            lease_wake(api_call_of(flow)->thread->hub,
+                       &(struct lease_parties){.workload_id = row.workload_id});
         json_object_open(out, NULL);
         json_put_c(out, "lease_id", lease_id_text((struct lease_id){row.lease_id}, text));
         json_put_i64(out, "next_offset", row.next_offset);

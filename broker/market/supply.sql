@@ -20,5 +20,4 @@ where $1 <> '' and n.region = any ($2) and d.class = any ($3)
   and d.is_present and d.lease_id is null
   and a.withdrawn_at is null and a.arrived_round <= $4
   and coalesce(floor_of(n.floors, d.class), a.price_uusd_per_device_hour) = a.price_uusd_per_device_hour
-  and coalesce(floor_of(n.floors, d.class), a.price_uusd_per_device_hour) = a.price_uusd_per_device_hour
 order by n.region, d.class, n.trust, n.node_id, d.device_index, d.device_id;
