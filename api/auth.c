@@ -44,15 +44,17 @@ static struct auth_slot *slot_of(struct auth *auth, const struct sha256 *sha256)
 static bool recall(struct auth *auth, const struct sha256 *sha256, struct principal *ret)
 {
     const struct auth_slot *slot = slot_of(auth, sha256);
-    bool is_fresh = slot->until_mono_ms > clock_mono_ms() &&
-                    (slot->principal.expires_at_us == 0 || slot->principal.expires_at_us > clock_now_us());
+    bool is_fresh =
+        slot->until_mono_ms > clock_mono_ms() &&
+        (slot->principal.expires_at_us == 0 || slot->principal.expires_at_us > clock_now_us());
     if (!is_fresh || !sha256_equal(&slot->sha256, sha256))
         return false;
     *ret = slot->principal;
     return true;
 }
 
-void auth_remember(struct auth *auth, const struct sha256 *sha256, const struct principal *principal)
+void auth_remember(struct auth *auth, const struct sha256 *sha256,
+                   const struct principal *principal)
 {
     int64_t lifetime_ms = AUTH_CACHE_MS;
     if (principal->kind == PRINCIPAL_TOKEN) /* it cannot be revoked: good until it expires */
@@ -110,7 +112,8 @@ enum auth_answer auth_check(struct auth *auth, struct str authorization, struct 
     ret->sha256 = credential_sha256(secret);
     if (recall(auth, &ret->sha256, &ret->principal))
         return AUTH_IS_KNOWN;
-    if (str_starts_with(secret, STR(CREDENTIAL_LIVE)) || str_starts_with(secret, STR(CREDENTIAL_TEST)))
+    if (str_starts_with(secret, STR(CREDENTIAL_LIVE)) ||
+        str_starts_with(secret, STR(CREDENTIAL_TEST)))
         return AUTH_ASK_DATABASE;
     return check_token(auth, secret, ret);
 }

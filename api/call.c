@@ -126,7 +126,8 @@ bool api_cursor_open(struct flow *flow, struct str cursor, struct str *ret_text)
     return true;
 }
 
-bool api_cursor_open_id(struct flow *flow, struct str cursor, const char *prefix, struct uuid *ret_id)
+bool api_cursor_open_id(struct flow *flow, struct str cursor, const char *prefix,
+                        struct uuid *ret_id)
 {
     struct str text;
     *ret_id = (struct uuid){{0}};

@@ -1,8 +1,9 @@
 /* call.h - what a handler has in hand: the parsed request, who asks, the world, and ways to answer.
  *
- * loop thread. A handler is `const struct flow_step <operationId>_steps[]` (declared in the generated
- * gen/api/operations.h); when its first step runs, credentials, scope, rate, parameters and body have
- * been checked. Everything here lives in the flow's pool and dies with the flow. Typical steps:
+ * loop thread. A handler is `const struct flow_step <operationId>_steps[]` (declared in the
+ * generated gen/api/operations.h); when its first step runs, credentials, scope, rate, parameters
+ * and body have been checked. Everything here lives in the flow's pool and dies with the flow.
+ * Typical steps:
  *
  *     static enum flow_next load(struct flow *flow)
  *     {
@@ -61,7 +62,7 @@ struct api_settings { /* the part of the daemon's configuration that handlers ne
     int64_t rate_per_minute;
     int64_t rate_public_per_minute;
     int64_t proxy_hops;
-    bool is_api;                /* false: only health and metrics are served */
+    bool is_api; /* false: only health and metrics are served */
 };
 
 /* One per process; immutable after start, so that threads share it without locks. */
@@ -72,12 +73,12 @@ struct api_world {
     struct metrics *metrics;
     struct ed25519_public market_public; /* the market's key: promises, sync replies */
     struct ed25519_secret market_secret;
-    struct seal_key secret_key;          /* seals workloads' secrets; purpose "workload" */
-    struct seal_key reply_key;           /* seals stored replies; purpose "reply" */
+    struct seal_key secret_key; /* seals workloads' secrets; purpose "workload" */
+    struct seal_key reply_key;  /* seals stored replies; purpose "reply" */
     struct rate *rate;
-    const struct leader *leader;         /* NULL: this process has none */
+    const struct leader *leader; /* NULL: this process has none */
     const struct settle *settle;
-    _Atomic bool is_draining;            /* set once, at shutdown; readyz says so */
+    _Atomic bool is_draining; /* set once, at shutdown; readyz says so */
 };
 
 /* One per API thread; everything in it belongs to that thread's loop. */
@@ -85,11 +86,12 @@ struct api_thread {
     struct loop *loop;
     struct db *db;
     struct hub *hub;
-    struct cache *cache;       /* never NULL; may be down */
+    struct cache *cache; /* never NULL; may be down */
     struct auth *auth;
     struct api_world *world;
-    struct api_catalogue *catalogue; /* catalogue.h; NULL until somebody asks, released at the end */
-    int index;                 /* which thread, for the metrics' shards */
+    struct api_catalogue
+        *catalogue; /* catalogue.h; NULL until somebody asks, released at the end */
+    int index;      /* which thread, for the metrics' shards */
 };
 
 enum principal_kind { PRINCIPAL_NONE = 1, PRINCIPAL_KEY, PRINCIPAL_TOKEN, PRINCIPAL_NODE };
@@ -100,36 +102,36 @@ struct principal {
     struct api_key_id key_id;     /* the key, or the key that the token came from */
     uint32_t scopes;              /* bit 1 << enum scope */
     bool is_test;
-    int64_t expires_at_us;        /* 0: never */
+    int64_t expires_at_us; /* 0: never */
 };
 
 struct api_call {
     const struct op_info *op;
     struct api_thread *thread;
     struct principal principal;
-    const void *path;             /* struct <operationId>_path, NULL without parameters */
-    const void *query;            /* struct <operationId>_query, likewise */
-    const void *body;             /* struct <schema of the body>; NULL when there is none */
-    json_t *json;                 /* the body as parsed (from JSON or YAML) */
-    struct str raw_body;          /* the bytes as sent */
+    const void *path;    /* struct <operationId>_path, NULL without parameters */
+    const void *query;   /* struct <operationId>_query, likewise */
+    const void *body;    /* struct <schema of the body>; NULL when there is none */
+    json_t *json;        /* the body as parsed (from JSON or YAML) */
+    struct str raw_body; /* the bytes as sent */
     struct sha256 body_sha256;
-    struct str idempotency_key;   /* unquoted; STR_NONE when not given */
-    struct str url_path;          /* as sent, without the query */
-    struct str url_query;         /* behind the "?", STR_NONE without */
+    struct str idempotency_key; /* unquoted; STR_NONE when not given */
+    struct str url_path;        /* as sent, without the query */
+    struct str url_query;       /* behind the "?", STR_NONE without */
     bool is_head;
     /* private to the router */
     struct buf reply;
     struct json_out out;
-    struct str address;           /* rate bucket of the client's address */
-    struct str path_params[4];    /* still escaped */
+    struct str address;        /* rate bucket of the client's address */
+    struct str path_params[4]; /* still escaped */
     struct rate_state rate;
     struct db_call *auth_call;
     struct sha256 auth_sha256;
     struct db_call *replay_call;
     struct catalogue_calls *catalogue_calls;
-    enum err_code refusal;        /* found bad before it became a flow */
+    enum err_code refusal; /* found bad before it became a flow */
     const char *refusal_detail;
-    const char *allow;            /* no such method: what the path knows */
+    const char *allow; /* no such method: what the path knows */
     bool is_options;
     bool has_etag;
     bool has_lost_race;
@@ -156,14 +158,16 @@ void api_at_end(struct flow *flow, void (*run)(void *data), void *data);
 /* The router's: runs and forgets them. */
 void api_run_ends(struct api_call *call);
 
-/* ---- answering. Each api_reply_* sends (nothing, when the client has gone) and returns FLOW_END. */
+/* ---- answering. Each api_reply_* sends (nothing, when the client has gone) and returns FLOW_END.
+ */
 
 /* Adds a response header; `value` is copied. Before replying. */
 void api_set_header(struct flow *flow, const char *name, const char *value);
 /* The call's writer, empty at first; api_reply_json() sends what was written. */
 struct json_out *api_json(struct flow *flow);
 enum flow_next api_reply_json(struct flow *flow, int status);
-enum flow_next api_reply_text(struct flow *flow, int status, const char *content_type, struct str body);
+enum flow_next api_reply_text(struct flow *flow, int status, const char *content_type,
+                              struct str body);
 enum flow_next api_reply_empty(struct flow *flow, int status); /* 202, 204, 304 */
 /* What api_json() holds so far, e.g. to sign or seal it before sending. */
 struct str api_reply_text_so_far(struct flow *flow);
@@ -173,11 +177,13 @@ bool api_etag_matched(struct flow *flow, int64_t version);
 /* If-Match: true when absent or naming `version`; else fails the flow with precondition_failed. */
 bool api_etag_allows(struct flow *flow, int64_t version);
 
-/* Hands the request over to a stream (SSE, logs); the flow ends, the stream lives on. NULL: client gone. */
+/* Hands the request over to a stream (SSE, logs); the flow ends, the stream lives on. NULL: client
+ * gone. */
 struct stream *api_stream_start(struct flow *flow, const char *content_type,
                                 void (*gone)(void *data), void *data);
 
-/* ---- lists. Query `limit + 1` rows; emit at most `limit`; the extra row says that there is more. */
+/* ---- lists. Query `limit + 1` rows; emit at most `limit`; the extra row says that there is more.
+ */
 
 /* The text behind an opaque cursor; STR_NONE when the request had none. False: failed with 422. */
 bool api_cursor_open(struct flow *flow, struct str cursor, struct str *ret_text);

@@ -1,6 +1,6 @@
-/* The happy path is authenticate (from memory, or one look-up), admit (scope and rate), read (parameters and
- * body into structs), enter (the operation's own steps). Failure modes: each step refuses with its own
- * problem; nothing is read from a body before its sender is known.
+/* The happy path is authenticate (from memory, or one look-up), admit (scope and rate), read
+ * (parameters and body into structs), enter (the operation's own steps). Failure modes: each step
+ * refuses with its own problem; nothing is read from a body before its sender is known.
  */
 #include "api/entry.h"
 
@@ -40,8 +40,9 @@ static enum flow_next look_up_key(struct flow *flow, const struct sha256 *sha256
     call->auth_sha256 = *sha256;
     call->auth_call = flow_alloc(flow, sizeof(*call->auth_call));
     call->auth_call->flow = flow;
-    api_key_find_submit(call->thread->db, call->auth_call,
-                        &(struct api_key_find_in){.secret_sha256 = sha256_slice(&call->auth_sha256)});
+    api_key_find_submit(
+        call->thread->db, call->auth_call,
+        &(struct api_key_find_in){.secret_sha256 = sha256_slice(&call->auth_sha256)});
     return FLOW_WAIT;
 }
 
@@ -51,7 +52,8 @@ static enum flow_next authenticate(struct flow *flow)
     struct str authorization = api_header(flow, "authorization");
     struct auth_result result;
     call->principal.kind = call->op->auth == AUTH_NODE ? PRINCIPAL_NODE : PRINCIPAL_NONE;
-    bool is_optional = call->op->auth == AUTH_PUBLIC, is_service = is_optional && call->op->is_unlimited;
+    bool is_optional = call->op->auth == AUTH_PUBLIC,
+         is_service = is_optional && call->op->is_unlimited;
     if (!call->thread->world->settings.is_api && !is_service)
         return flow_fail(flow, ERR_NOT_FOUND, "this process does not serve the API");
     if (call->op->auth == AUTH_NODE || (is_optional && !call->op->reads_bearer) ||
@@ -81,7 +83,8 @@ static enum flow_next authenticated(struct flow *flow)
         return refuse_credentials(flow, ERR_UNAUTHENTICATED, "there is no such API key");
     api_key_find_get(call->auth_call, 0, &row);
     if (!row.is_live)
-        return refuse_credentials(flow, ERR_UNAUTHENTICATED, "the API key was revoked or has expired");
+        return refuse_credentials(flow, ERR_UNAUTHENTICATED,
+                                  "the API key was revoked or has expired");
     call->principal = (struct principal){
         .kind = PRINCIPAL_KEY,
         .account_id = {row.account_id},
@@ -108,11 +111,11 @@ static enum flow_next admit(struct flow *flow)
                          scope_text(call->op->scope));
     if (call->op->is_unlimited)
         return FLOW_NEXT;
-    str_format(bucket, sizeof(bucket), "account:%s", account_id_text(call->principal.account_id, id));
-    call->rate = rate_take(world->rate, call->thread->cache, has_account ? str_of(bucket) : call->address,
-                           has_account ? world->settings.rate_per_minute
-                                       : world->settings.rate_public_per_minute,
-                           1);
+    str_format(bucket, sizeof(bucket), "account:%s",
+               account_id_text(call->principal.account_id, id));
+    call->rate = rate_take(
+        world->rate, call->thread->cache, has_account ? str_of(bucket) : call->address,
+        has_account ? world->settings.rate_per_minute : world->settings.rate_public_per_minute, 1);
     if (!call->rate.is_over)
         return FLOW_NEXT;
     flow->retry_after_ms = call->rate.reset_s * 1000;
@@ -138,8 +141,9 @@ bool entry_accept(struct flow *flow, const struct schema_binding *binding)
         flow_field_error(flow, binding->errors[i].err, binding->errors[i].pointer,
                          binding->errors[i].code, binding->errors[i].detail);
     if (binding->errors_total > binding->errors_count)
-        str_format(flow->detail, sizeof(flow->detail), "%d fields are wrong; the first %d are listed",
-                   binding->errors_total, binding->errors_count);
+        str_format(flow->detail, sizeof(flow->detail),
+                   "%d fields are wrong; the first %d are listed", binding->errors_total,
+                   binding->errors_count);
     else if (binding->errors_total > 0)
         str_format(flow->detail, sizeof(flow->detail), "%s %s", binding->errors[0].pointer,
                    binding->errors[0].detail);
@@ -181,16 +185,16 @@ static bool read_query(struct flow *flow)
 static bool read_key(struct flow *flow)
 {
     struct api_call *call = api_call_of(flow);
-    struct str header = call->op->idempotency != IDEMPOTENCY_NONE
-                            ? api_header(flow, "idempotency-key") : STR_NONE;
+    struct str header =
+        call->op->idempotency != IDEMPOTENCY_NONE ? api_header(flow, "idempotency-key") : STR_NONE;
     bool is_public = call->op->auth == AUTH_PUBLIC;
     if (header.at == NULL && call->op->idempotency != IDEMPOTENCY_REQUIRED)
         return true;
     if (header.at == NULL)
         flow_fail(flow, ERR_MALFORMED_REQUEST, "this operation needs an Idempotency-Key header");
     else if (!idempotency_key_parse(header, &call->idempotency_key))
-        flow_fail(flow, ERR_MALFORMED_REQUEST, "Idempotency-Key must be 1 to %d printable characters",
-                  IDEMPOTENCY_KEY_MAX);
+        flow_fail(flow, ERR_MALFORMED_REQUEST,
+                  "Idempotency-Key must be 1 to %d printable characters", IDEMPOTENCY_KEY_MAX);
     else if (is_public && call->idempotency_key.len < IDEMPOTENCY_PUBLIC_KEY_MIN)
         flow_fail(flow, ERR_MALFORMED_REQUEST,
                   "without credentials, Idempotency-Key must have at least %d characters",
@@ -225,8 +229,8 @@ static bool parse_body(struct flow *flow, enum media media)
                                      : json_parse(call->raw_body, why, sizeof(why));
     if (call->json != NULL)
         return true;
-    flow_fail(flow, ERR_MALFORMED_REQUEST, "the body is not %s: %s", media == MEDIA_YAML ? "YAML" : "JSON",
-              why);
+    flow_fail(flow, ERR_MALFORMED_REQUEST, "the body is not %s: %s",
+              media == MEDIA_YAML ? "YAML" : "JSON", why);
     return false;
 }
 
@@ -282,8 +286,12 @@ static enum flow_next enter(struct flow *flow)
 }
 
 const struct flow_step entry_steps[] = {
-    {"authenticate", authenticate}, {"authenticated", authenticated}, {"admit", admit},
-    {"read", read_request},         {"enter", enter},                 {0},
+    {"authenticate", authenticate},
+    {"authenticated", authenticated},
+    {"admit", admit},
+    {"read", read_request},
+    {"enter", enter},
+    {0},
 };
 
 /* ---- nowhere to go */

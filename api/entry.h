@@ -12,8 +12,8 @@ extern const struct flow_step entry_steps[];
 /* For a request that has no operation: fails with not_found or method_not_allowed. */
 extern const struct flow_step entry_lost_steps[];
 
-/* For handlers that check more than a schema can say: a binding whose memory is the flow's, and what it
- * found told to the flow; true when that was nothing. */
+/* For handlers that check more than a schema can say: a binding whose memory is the flow's, and
+ * what it found told to the flow; true when that was nothing. */
 struct schema_binding entry_binding(struct flow *flow);
 bool entry_accept(struct flow *flow, const struct schema_binding *binding);
 

@@ -69,7 +69,8 @@ static enum flow_next metrics_reply(struct flow *flow)
     metrics_write(world->metrics, text);
     metrics_write_gauge(text, "undercut_database_up", "1: this thread's lanes are connected.",
                         counts->err == ERR_OK);
-    metrics_write_gauge(text, "undercut_cache_up", "1: Redis answers.", cache_is_up(call->thread->cache));
+    metrics_write_gauge(text, "undercut_cache_up", "1: Redis answers.",
+                        cache_is_up(call->thread->cache));
     figures_write_leader(world->leader, text);
     figures_write_settle(world->settle, text);
     write_counts(counts, text);

@@ -45,7 +45,8 @@ static enum flow_next send_again(struct flow *flow, const struct stored_reply_fi
         api_set_header(flow, "Idempotent-Replayed", "true");
         return api_reply_json(flow, row->status);
     case STORED_REPLY_OTHER:
-        return flow_fail(flow, ERR_IDEMPOTENCY_REUSED, "the first request with this key was different");
+        return flow_fail(flow, ERR_IDEMPOTENCY_REUSED,
+                         "the first request with this key was different");
     case STORED_REPLY_BROKEN:
         return flow_fail(flow, ERR_INTERNAL, "the stored answer cannot be opened");
     }

@@ -1,6 +1,7 @@
-/* The happy path of a check: cut in three, read header and claims by our own strict JSON, find the key by
- * `kid`, let libjwt verify the signature, compare what libjwt believes with what we pinned, judge the times.
- * Failure modes are all the same to the caller (not authenticated) but for a genuine token that is over.
+/* The happy path of a check: cut in three, read header and claims by our own strict JSON, find the
+ * key by `kid`, let libjwt verify the signature, compare what libjwt believes with what we pinned,
+ * judge the times. Failure modes are all the same to the caller (not authenticated) but for a
+ * genuine token that is over.
  */
 #include "api/jwt.h"
 
@@ -17,7 +18,7 @@
 #include "gen/api/operations.h"
 
 #define JWT_KEYS_MAX 4
-#define JWT_KID_MAX 32
+#define JWT_KID_MAX  32
 
 struct jwt_key {
     char kid[JWT_KID_MAX + 1];
@@ -72,12 +73,13 @@ static int write_public(BIO *bio, EVP_PKEY *key)
     return PEM_write_bio_PUBKEY(bio, key);
 }
 
-/* kid is the front of the RFC 7638 thumbprint, so that the same key has the same name everywhere. */
+/* kid is the front of the RFC 7638 thumbprint, so that the same key has the same name everywhere.
+ */
 static void name_key(struct jwt_key *key)
 {
     char text[256], digest[45];
-    str_format(text, sizeof(text), "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"%s\",\"y\":\"%s\"}", key->x,
-               key->y);
+    str_format(text, sizeof(text), "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"%s\",\"y\":\"%s\"}",
+               key->x, key->y);
     struct sha256 hash = sha256_of(text, strlen(text));
     base64url_encode(hash.bytes, sizeof(hash.bytes), digest);
     str_format(key->kid, sizeof(key->kid), "%.16s", digest);
@@ -88,13 +90,14 @@ static bool load_key(EVP_PKEY *pkey, struct jwt_key *ret)
     char group[32] = "";
     uint8_t point[65];
     size_t len = 0;
-    if (EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof(group), &len) !=
-            1 ||
+    if (EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof(group),
+                                       &len) != 1 ||
         strcmp(group, "prime256v1") != 0)
         return false;
-    EVP_PKEY_set_utf8_string_param(pkey, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, "uncompressed");
-    if (EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point), &len) !=
-            1 ||
+    EVP_PKEY_set_utf8_string_param(pkey, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT,
+                                   "uncompressed");
+    if (EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point),
+                                        &len) != 1 ||
         len != sizeof(point))
         return false;
     base64url_encode(point + 1, 32, ret->x);
@@ -316,7 +319,8 @@ static enum err_code refuse(const char *why, const char **ret_why)
     return ERR_UNAUTHENTICATED;
 }
 
-static enum err_code judge_times(const struct jwt_claims *claims, int64_t now_s, const char **ret_why)
+static enum err_code judge_times(const struct jwt_claims *claims, int64_t now_s,
+                                 const char **ret_why)
 {
     if (claims->issued_at_s > now_s + JWT_SKEW_S)
         return refuse("the token is not valid yet", ret_why);

@@ -1,9 +1,10 @@
 /* jwt.h - ES256 access tokens: made, and checked before libjwt may look at them.
  *
- * any thread; keys are immutable after jwt_keys_create(). libjwt 1.10 takes the algorithm from the token,
- * ignores `crit` and `exp`, and lets the last of two equal claims win, so that everything it is lax about
- * is checked here first: three parts, at most JWT_SIZE_MAX, strict JSON without double keys, a header of
- * exactly {alg, typ, kid}, the algorithm pinned to the key that `kid` names, claims of the right types.
+ * any thread; keys are immutable after jwt_keys_create(). libjwt 1.10 takes the algorithm from the
+ * token, ignores `crit` and `exp`, and lets the last of two equal claims win, so that everything it
+ * is lax about is checked here first: three parts, at most JWT_SIZE_MAX, strict JSON without double
+ * keys, a header of exactly {alg, typ, kid}, the algorithm pinned to the key that `kid` names,
+ * claims of the right types.
  */
 #ifndef UNDERCUT_API_JWT_H
 #define UNDERCUT_API_JWT_H
@@ -15,10 +16,10 @@
 #include "broker/base/id.h"
 #include "broker/base/str.h"
 
-#define JWT_SIZE_MAX 4096
+#define JWT_SIZE_MAX  4096
 #define JWT_TTL_MAX_S 600
-#define JWT_SKEW_S 5 /* clocks of two brokers may differ by this much */
-#define JWT_AUDIENCE "undercut-api"
+#define JWT_SKEW_S    5 /* clocks of two brokers may differ by this much */
+#define JWT_AUDIENCE  "undercut-api"
 
 struct jwt_keys;
 
@@ -41,7 +42,8 @@ void jwt_keys_write(const struct jwt_keys *keys, struct buf *to);
 
 /* Appends the compact token. */
 void jwt_token_make(const struct jwt_keys *keys, const struct jwt_claims *claims, struct buf *to);
-/* ERR_OK, ERR_TOKEN_EXPIRED (genuine but over) or ERR_UNAUTHENTICATED; `ret_why` is a short sentence. */
+/* ERR_OK, ERR_TOKEN_EXPIRED (genuine but over) or ERR_UNAUTHENTICATED; `ret_why` is a short
+ * sentence. */
 MUST_USE enum err_code jwt_token_check(const struct jwt_keys *keys, struct str token, int64_t now_s,
                                        struct jwt_claims *ret, const char **ret_why);
 

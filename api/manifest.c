@@ -1,6 +1,7 @@
-/* The happy path narrows the catalogue step by step (vendor, models, memory ...) to the classes whose blocks
- * fit, then fills in defaults and the hold. Failure modes: a constraint that leaves no class is named as
- * the culprit (unplaceable); fields that contradict each other are refused one by one.
+/* The happy path narrows the catalogue step by step (vendor, models, memory ...) to the classes
+ * whose blocks fit, then fills in defaults and the hold. Failure modes: a constraint that leaves no
+ * class is named as the culprit (unplaceable); fields that contradict each other are refused one by
+ * one.
  */
 #include "api/manifest.h"
 
@@ -71,7 +72,9 @@ static bool vram_fits(const struct catalogue_class *class, const struct manifest
 static bool vcpu_fits(const struct catalogue_class *class, const struct manifest *manifest)
 {
     const struct resources *resources = &manifest->resources;
-    int64_t wanted = resources->has_cpu ? resources->cpu.vcpu : resources->has_vcpu ? resources->vcpu : 0;
+    int64_t wanted = resources->has_cpu    ? resources->cpu.vcpu
+                     : resources->has_vcpu ? resources->vcpu
+                                           : 0;
     return class->vcpu_min * block_size_of(manifest) >= wanted;
 }
 
@@ -98,11 +101,14 @@ static const struct constraint {
 } CONSTRAINTS[] = {
     {vendor_fits, "/resources/device/vendor", "/resources/cpu", "nothing of this vendor is traded"},
     {models_fit, "/resources/device/models", "/resources/cpu", "none of these models is traded"},
-    {vram_fits, "/resources/device/vram_mib_min", "/resources/cpu", "no such class has this much memory"},
-    {vcpu_fits, "/resources/vcpu", "/resources/cpu/vcpu", "no such class comes with this many vCPUs"},
+    {vram_fits, "/resources/device/vram_mib_min", "/resources/cpu",
+     "no such class has this much memory"},
+    {vcpu_fits, "/resources/vcpu", "/resources/cpu/vcpu",
+     "no such class comes with this many vCPUs"},
     {memory_fits, "/resources/memory_mib", "/resources/cpu/memory_mib",
      "no such class comes with this much memory"},
-    {disk_fits, "/resources/disk_mib", "/resources/disk_mib", "no such class comes with this much disk"},
+    {disk_fits, "/resources/disk_mib", "/resources/disk_mib",
+     "no such class comes with this much disk"},
 };
 
 static void narrow(struct candidates *candidates, class_fits *fits, const struct manifest *manifest)
@@ -127,7 +133,8 @@ static bool find_candidates(struct schema_binding *binding, const struct manifes
         if (candidates->count > 0)
             continue;
         schema_refuse(binding, ERR_UNPLACEABLE,
-                      manifest->resources.has_cpu ? constraint->cpu_pointer : constraint->device_pointer,
+                      manifest->resources.has_cpu ? constraint->cpu_pointer
+                                                  : constraint->device_pointer,
                       "unplaceable", constraint->detail);
         return false;
     }
@@ -228,12 +235,12 @@ static void take_replicas(struct schema_binding *binding, const struct manifest 
                       "must not be more than replicas");
 }
 
-static void take_trust(struct schema_binding *binding, const struct manifest *manifest, bool is_test,
-                       struct workload_terms *ret)
+static void take_trust(struct schema_binding *binding, const struct manifest *manifest,
+                       bool is_test, struct workload_terms *ret)
 {
     bool is_given = manifest->has_placement;
-    enum placement_trust_min trust = is_given ? manifest->placement.trust_min
-                                              : PLACEMENT_TRUST_MIN_UNVERIFIED;
+    enum placement_trust_min trust =
+        is_given ? manifest->placement.trust_min : PLACEMENT_TRUST_MIN_UNVERIFIED;
     if (trust == PLACEMENT_TRUST_MIN_SIMULATED && !is_test)
         schema_refuse(binding, ERR_INVALID_FIELD, "/placement/trust_min", "enum",
                       "only test accounts may accept simulated hardware");
@@ -243,7 +250,8 @@ static void take_trust(struct schema_binding *binding, const struct manifest *ma
 static void check_cpu(struct schema_binding *binding, const struct resources *resources)
 {
     if (resources->has_cpu && resources->has_vcpu)
-        schema_refuse(binding, ERR_INVALID_FIELD, "/resources/vcpu", "conflict", "say it inside cpu");
+        schema_refuse(binding, ERR_INVALID_FIELD, "/resources/vcpu", "conflict",
+                      "say it inside cpu");
     if (resources->has_cpu && resources->has_memory_mib)
         schema_refuse(binding, ERR_INVALID_FIELD, "/resources/memory_mib", "conflict",
                       "say it inside cpu");

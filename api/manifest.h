@@ -1,4 +1,5 @@
-/* manifest.h - from a manifest that is well-formed to terms that make sense, or to what is wrong with it.
+/* manifest.h - from a manifest that is well-formed to terms that make sense, or to what is wrong
+ * with it.
  *
  * pure; errors go to the binding, each with the pointer of the field that caused it.
  */
@@ -11,9 +12,9 @@
 
 struct manifest_context {
     const struct catalogue *catalogue;
-    bool is_test;    /* a test account may accept simulated hardware */
+    bool is_test; /* a test account may accept simulated hardware */
     int64_t now_us;
-    int64_t hold_s;  /* escrow holds this much time in advance */
+    int64_t hold_s; /* escrow holds this much time in advance */
 };
 
 /* True: `ret` is complete. Else the binding holds invalid_field or unplaceable errors. */
@@ -22,7 +23,8 @@ bool manifest_terms(struct schema_binding *binding, const struct manifest *manif
 
 /* The manifest as shown again: without secrets and registry_auth. Appends compact JSON. */
 void manifest_write_public(const struct manifest *manifest, struct buf *to);
-/* The two that are sealed: {"secrets":{...},"registry_auth":{...}|null}; nothing when it has neither. */
+/* The two that are sealed: {"secrets":{...},"registry_auth":{...}|null}; nothing when it has
+ * neither. */
 void manifest_write_secret(const struct manifest *manifest, struct buf *to);
 
 #endif

@@ -10,14 +10,14 @@
 
 static const int STATUSES[] = {200, 201, 202, 204, 304, 400, 401, 402, 403, 404, 405, 408, 409,
                                412, 413, 414, 415, 422, 429, 431, 499, 500, 502, 503, 504, 0};
-static const int64_t BOUNDS_US[] = {1000,   2500,   5000,    10000,   25000,  50000,
+static const int64_t BOUNDS_US[] = {1000,   2500,   5000,    10000,   25000,   50000,
                                     100000, 250000, 1000000, 5000000, 30000000};
 
 #define STATUSES_COUNT ARRAY_COUNT(STATUSES)
-#define BOUNDS_COUNT ARRAY_COUNT(BOUNDS_US)
+#define BOUNDS_COUNT   ARRAY_COUNT(BOUNDS_US)
 
 struct op_metrics {
-    _Atomic uint64_t by_status[STATUSES_COUNT];    /* the last one: any other */
+    _Atomic uint64_t by_status[STATUSES_COUNT];     /* the last one: any other */
     _Atomic uint64_t by_duration[BOUNDS_COUNT + 1]; /* the last one: longer */
     _Atomic uint64_t duration_us;
 };
@@ -76,8 +76,8 @@ static void write_requests(const struct metrics *metrics, struct buf *to)
         for (size_t s = 0; s < STATUSES_COUNT; s++) {
             uint64_t count = read_of(&metrics->ops[op].by_status[s]);
             if (count > 0)
-                buf_add_format(to, "undercut_requests_total{op=\"%s\",status=\"%d\"} %llu\n", op_name(op),
-                               STATUSES[s], (unsigned long long)count);
+                buf_add_format(to, "undercut_requests_total{op=\"%s\",status=\"%d\"} %llu\n",
+                               op_name(op), STATUSES[s], (unsigned long long)count);
         }
     }
 }
@@ -87,16 +87,17 @@ static void write_histogram(const char *op, const struct op_metrics *of_op, stru
     uint64_t total = 0, sum_us = read_of(&of_op->duration_us);
     for (size_t d = 0; d < BOUNDS_COUNT; d++) {
         total += read_of(&of_op->by_duration[d]);
-        buf_add_format(to, "undercut_request_seconds_bucket{op=\"%s\",le=\"%lld.%04lld\"} %llu\n", op,
-                       (long long)BOUNDS_US[d] / 1000000, (long long)BOUNDS_US[d] % 1000000 / 100,
-                       (unsigned long long)total);
+        buf_add_format(to, "undercut_request_seconds_bucket{op=\"%s\",le=\"%lld.%04lld\"} %llu\n",
+                       op, (long long)BOUNDS_US[d] / 1000000,
+                       (long long)BOUNDS_US[d] % 1000000 / 100, (unsigned long long)total);
     }
     total += read_of(&of_op->by_duration[BOUNDS_COUNT]);
     buf_add_format(to, "undercut_request_seconds_bucket{op=\"%s\",le=\"+Inf\"} %llu\n", op,
                    (unsigned long long)total);
     buf_add_format(to, "undercut_request_seconds_sum{op=\"%s\"} %llu.%06llu\n", op,
                    (unsigned long long)(sum_us / 1000000), (unsigned long long)(sum_us % 1000000));
-    buf_add_format(to, "undercut_request_seconds_count{op=\"%s\"} %llu\n", op, (unsigned long long)total);
+    buf_add_format(to, "undercut_request_seconds_count{op=\"%s\"} %llu\n", op,
+                   (unsigned long long)total);
 }
 
 void metrics_write_gauge(struct buf *to, const char *name, const char *help, int64_t value)

@@ -10,7 +10,7 @@
 #include "broker/base/err.h"
 #include "broker/io/flow.h"
 
-#define PROBLEM_TYPE_PREFIX "https://undercut.dev/problems/"
+#define PROBLEM_TYPE_PREFIX  "https://undercut.dev/problems/"
 #define PROBLEM_CONTENT_TYPE "application/problem+json"
 
 struct problem {
@@ -18,7 +18,7 @@ struct problem {
     const char *detail;                    /* "" for none */
     const struct flow_field_error *errors; /* may be NULL */
     int errors_count;
-    const char *request_id;                /* NULL: unknown */
+    const char *request_id; /* NULL: unknown */
 };
 
 void problem_write(const struct problem *problem, struct buf *to);

@@ -68,12 +68,13 @@ static size_t field_index(const struct schema *s, struct str name)
     return i;
 }
 
-static void bind_pair(struct schema_binding *b, const struct schema *s, struct str pair, bool *is_given,
-                      void *ret)
+static void bind_pair(struct schema_binding *b, const struct schema *s, struct str pair,
+                      bool *is_given, void *ret)
 {
     struct str value = pair, name = str_cut(&value, '=');
     char pointer[SCHEMA_POINTER_SIZE];
-    if (!query_decode(b, QUERY_VALUE, name, &name) || !query_decode(b, QUERY_VALUE, value, &value)) {
+    if (!query_decode(b, QUERY_VALUE, name, &name) ||
+        !query_decode(b, QUERY_VALUE, value, &value)) {
         schema_refuse(b, ERR_INVALID_FIELD, "?", "format", "must be UTF-8, percent-encoded");
         return;
     }

@@ -13,6 +13,7 @@ enum query_part { QUERY_PATH = 1, QUERY_VALUE }; /* in a value, "+" is a blank *
 MUST_USE bool query_decode(struct schema_binding *binding, enum query_part part, struct str text,
                            struct str *ret);
 /* "a=1&b=x" into the struct of `schema`; unknown and repeated names are refused. */
-bool query_bind(struct schema_binding *binding, const struct schema *schema, struct str query, void *ret);
+bool query_bind(struct schema_binding *binding, const struct schema *schema, struct str query,
+                void *ret);
 
 #endif

@@ -1,9 +1,10 @@
 /* rate.h - how many requests an account, or an address, may still make in this minute.
  *
- * any thread (striped locks); one table per process, joined across processes through Redis when that is
- * up: after every few requests a bucket's count is added there and the total comes back. A fixed window
- * of one minute, because that is what the RateLimit header's `t` means and what adds up across processes.
- * The table is of fixed size: when it is full, the least used bucket of a set makes room.
+ * any thread (striped locks); one table per process, joined across processes through Redis when
+ * that is up: after every few requests a bucket's count is added there and the total comes back. A
+ * fixed window of one minute, because that is what the RateLimit header's `t` means and what adds
+ * up across processes. The table is of fixed size: when it is full, the least used bucket of a set
+ * makes room.
  */
 #ifndef UNDERCUT_API_RATE_H
 #define UNDERCUT_API_RATE_H
@@ -27,9 +28,9 @@ struct rate_state {
 
 struct rate *rate_create(void);
 void rate_destroy(struct rate *rate);
-/* Counts `cost` requests (0 only looks) of the bucket ("account:..." or "address:..."). `cache` may be
- * NULL; it is only used on its own loop's thread. */
-struct rate_state rate_take(struct rate *rate, struct cache *cache, struct str bucket, int64_t limit,
-                            int64_t cost);
+/* Counts `cost` requests (0 only looks) of the bucket ("account:..." or "address:..."). `cache` may
+ * be NULL; it is only used on its own loop's thread. */
+struct rate_state rate_take(struct rate *rate, struct cache *cache, struct str bucket,
+                            int64_t limit, int64_t cost);
 
 #endif

@@ -1,7 +1,7 @@
 /* route.h - from a path and a method to an operation, over the generated trie.
  *
- * pure. A literal segment wins over a parameter; no path has both below one parent for long enough to
- * need backtracking.
+ * pure. A literal segment wins over a parameter; no path has both below one parent for long enough
+ * to need backtracking.
  */
 #ifndef UNDERCUT_API_ROUTE_H
 #define UNDERCUT_API_ROUTE_H

@@ -1,6 +1,6 @@
-/* The happy path is begin (find the operation, make the call), the flow's steps, one api_reply_*() and the
- * flow's end. Failure modes: the client is gone (nothing is sent, the end is still logged and counted), or
- * the flow failed (the end sends the problem).
+/* The happy path is begin (find the operation, make the call), the flow's steps, one api_reply_*()
+ * and the flow's end. Failure modes: the client is gone (nothing is sent, the end is still logged
+ * and counted), or the flow failed (the end sends the problem).
  */
 #include "api/router.h"
 
@@ -132,7 +132,8 @@ static void add_common_headers(struct flow *flow, const char *content_type)
     struct api_call *call = api_call_of(flow);
     h2o_req_t *req = flow->req;
     char id[ID_TEXT_SIZE];
-    bool is_public_read = call->op != NULL && call->op->auth == AUTH_PUBLIC && call->op->method == METHOD_GET;
+    bool is_public_read =
+        call->op != NULL && call->op->auth == AUTH_PUBLIC && call->op->method == METHOD_GET;
     add_header(req, "Request-Id", str_of(request_id_text(flow->request_id, id)));
     if (content_type != NULL)
         add_header(req, "Content-Type", str_of(content_type));
@@ -145,7 +146,8 @@ static void add_common_headers(struct flow *flow, const char *content_type)
         req->http1_is_persistent = 0;
 }
 
-enum flow_next api_reply_text(struct flow *flow, int status, const char *content_type, struct str body)
+enum flow_next api_reply_text(struct flow *flow, int status, const char *content_type,
+                              struct str body)
 {
     struct api_call *call = api_call_of(flow);
     must(!call->is_sent);
@@ -162,8 +164,8 @@ enum flow_next api_reply_text(struct flow *flow, int status, const char *content
     return FLOW_END;
 }
 
-struct stream *api_stream_start(struct flow *flow, const char *content_type, void (*gone)(void *data),
-                                void *data)
+struct stream *api_stream_start(struct flow *flow, const char *content_type,
+                                void (*gone)(void *data), void *data)
 {
     struct api_call *call = api_call_of(flow);
     if (call->is_head)
@@ -197,7 +199,8 @@ static void send_problem(struct flow *flow)
             .request_id = request_id_text(flow->request_id, id),
         },
         &call->reply);
-    api_reply_text(flow, err_info(flow->err)->http_status, PROBLEM_CONTENT_TYPE, buf_str(&call->reply));
+    api_reply_text(flow, err_info(flow->err)->http_status, PROBLEM_CONTENT_TYPE,
+                   buf_str(&call->reply));
 }
 
 /* ---- the end */
@@ -207,7 +210,8 @@ static enum log_level level_of(const struct api_call *call)
 {
     if (call->status >= 500)
         return LOG_WARN;
-    bool is_dull = call->op != NULL && (call->op->method == METHOD_GET || call->op->auth == AUTH_NODE);
+    bool is_dull =
+        call->op != NULL && (call->op->method == METHOD_GET || call->op->auth == AUTH_NODE);
     return is_dull && call->status < 400 ? LOG_DEBUG : LOG_INFO;
 }
 
@@ -216,13 +220,14 @@ static void log_end(struct flow *flow, int64_t duration_us)
     const struct api_call *call = api_call_of(flow);
     char id[ID_TEXT_SIZE], account[ID_TEXT_SIZE], detail[FLOW_DETAIL_SIZE];
     bool has_account = !uuid_is_nil(call->principal.account_id.u);
-    log_event(level_of(call), "request_served", "op=%s status=%d dur_us=%lld req=%s account=%s%s%s%s%s",
-              call->op != NULL ? call->op->operation_id : "none", call->status, (long long)duration_us,
-              request_id_text(flow->request_id, id),
-              has_account ? account_id_text(call->principal.account_id, account) : "none",
-              flow->err != ERR_OK ? " code=" : "", flow->err != ERR_OK ? err_info(flow->err)->slug : "",
-              flow->detail[0] != '\0' ? " detail=" : "",
-              flow->detail[0] != '\0' ? log_quote(str_of(flow->detail), detail, sizeof(detail)) : "");
+    log_event(
+        level_of(call), "request_served", "op=%s status=%d dur_us=%lld req=%s account=%s%s%s%s%s",
+        call->op != NULL ? call->op->operation_id : "none", call->status, (long long)duration_us,
+        request_id_text(flow->request_id, id),
+        has_account ? account_id_text(call->principal.account_id, account) : "none",
+        flow->err != ERR_OK ? " code=" : "", flow->err != ERR_OK ? err_info(flow->err)->slug : "",
+        flow->detail[0] != '\0' ? " detail=" : "",
+        flow->detail[0] != '\0' ? log_quote(str_of(flow->detail), detail, sizeof(detail)) : "");
 }
 
 static void flow_ended(struct flow *flow)
@@ -237,8 +242,8 @@ static void flow_ended(struct flow *flow)
     if (is_gone)
         call->status = err_info(ERR_CANCELLED)->http_status;
     int64_t duration_us = clock_mono_us() - flow->started_mono_us;
-    metrics_served(call->thread->world->metrics, call->op != NULL ? call->op->op : OP_NONE, call->status,
-                   duration_us);
+    metrics_served(call->thread->world->metrics, call->op != NULL ? call->op->op : OP_NONE,
+                   call->status, duration_us);
     log_end(flow, duration_us);
     json_decref(call->json);
     buf_finish(&call->reply);

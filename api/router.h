@@ -1,7 +1,7 @@
 /* router.h - where a request of h2o becomes a flow, and where a flow's answer becomes a response.
  *
- * loop thread. The one file of api/ that touches h2o. Every answer passes here, so that each has its
- * Request-Id, each error is a problem, each request leaves one line in the log and one count.
+ * loop thread. The one file of api/ that touches h2o. Every answer passes here, so that each has
+ * its Request-Id, each error is a problem, each request leaves one line in the log and one count.
  */
 #ifndef UNDERCUT_API_ROUTER_H
 #define UNDERCUT_API_ROUTER_H

@@ -1,6 +1,6 @@
-/* The happy path is schema_bind() walking a JSON value and its table side by side, each leaf stored at
- * its offset. Failure modes are never fatal: each is recorded with its pointer and the walk goes on, so
- * that a client learns of all its mistakes at once.
+/* The happy path is schema_bind() walking a JSON value and its table side by side, each leaf stored
+ * at its offset. Failure modes are never fatal: each is recorded with its pointer and the walk goes
+ * on, so that a client learns of all its mistakes at once.
  */
 #include "api/schema.h"
 
@@ -10,11 +10,16 @@
 #include "api/time.h"
 #include "broker/base/id.h"
 
-static void bind_string(struct schema_binding *b, const struct schema *s, struct str text, void *ret);
-static void bind_integer(struct schema_binding *b, const struct schema *s, int64_t value, void *ret);
-static void bind_object(struct schema_binding *b, const struct schema *s, const json_t *value, void *ret);
-static void bind_array(struct schema_binding *b, const struct schema *s, const json_t *value, void *ret);
-static void bind_map(struct schema_binding *b, const struct schema *s, const json_t *value, void *ret);
+static void bind_string(struct schema_binding *b, const struct schema *s, struct str text,
+                        void *ret);
+static void bind_integer(struct schema_binding *b, const struct schema *s, int64_t value,
+                         void *ret);
+static void bind_object(struct schema_binding *b, const struct schema *s, const json_t *value,
+                        void *ret);
+static void bind_array(struct schema_binding *b, const struct schema *s, const json_t *value,
+                       void *ret);
+static void bind_map(struct schema_binding *b, const struct schema *s, const json_t *value,
+                     void *ret);
 
 struct str schema_pairs_get(const struct schema_pairs *pairs, const char *key)
 {
@@ -33,8 +38,8 @@ static const char *copy_text(struct schema_binding *b, const char *text)
     return memcpy(b->alloc(b->data, size), text, size);
 }
 
-void schema_refuse(struct schema_binding *b, enum err_code err, const char *pointer, const char *code,
-                   const char *detail)
+void schema_refuse(struct schema_binding *b, enum err_code err, const char *pointer,
+                   const char *code, const char *detail)
 {
     b->errors_total++;
     if (b->errors_count == SCHEMA_ERRORS_MAX)
@@ -61,8 +66,8 @@ static void refuse(struct schema_binding *b, const char *code, const char *forma
     schema_refuse(b, err, b->pointer, code, detail);
 }
 
-/* Goes down one level; returns where to go back to. Names are escaped as RFC 6901 says; a pointer that
- * would be too long stays at its parent, which is still true. */
+/* Goes down one level; returns where to go back to. Names are escaped as RFC 6901 says; a pointer
+ * that would be too long stays at its parent, which is still true. */
 static size_t pointer_push(struct schema_binding *b, struct str name)
 {
     size_t mark = b->pointer_len, at = mark;
@@ -113,11 +118,13 @@ static int64_t characters_of(struct str text)
     return count;
 }
 
-static void bind_string(struct schema_binding *b, const struct schema *s, struct str text, void *ret)
+static void bind_string(struct schema_binding *b, const struct schema *s, struct str text,
+                        void *ret)
 {
     int64_t length = characters_of(text);
     if (length < s->min || length > s->max)
-        refuse(b, "length", "must have %lld to %lld characters", (long long)s->min, (long long)s->max);
+        refuse(b, "length", "must have %lld to %lld characters", (long long)s->min,
+               (long long)s->max);
     else if (s->pattern_count > 0 && !pattern_fits(s, text))
         refuse(b, "format", "must match %s", s->pattern_text);
     else
@@ -215,7 +222,8 @@ static json_type json_type_of(enum schema_kind kind)
     must_not_reach();
 }
 
-static void bind_value(struct schema_binding *b, const struct schema *s, const json_t *value, void *ret)
+static void bind_value(struct schema_binding *b, const struct schema *s, const json_t *value,
+                       void *ret)
 {
     json_type type = json_is_false(value) ? JSON_TRUE : json_typeof(value);
     if (type != json_type_of(s->kind)) {
@@ -251,7 +259,8 @@ static bool count_fits(struct schema_binding *b, const struct schema *s, size_t 
     return false;
 }
 
-static void bind_array(struct schema_binding *b, const struct schema *s, const json_t *value, void *ret)
+static void bind_array(struct schema_binding *b, const struct schema *s, const json_t *value,
+                       void *ret)
 {
     size_t count = json_array_size(value);
     if (!count_fits(b, s, count))
@@ -272,7 +281,8 @@ static void bind_array(struct schema_binding *b, const struct schema *s, const j
     *(struct list *)ret = (struct list){.at = at, .count = count};
 }
 
-static void bind_map(struct schema_binding *b, const struct schema *s, const json_t *value, void *ret)
+static void bind_map(struct schema_binding *b, const struct schema *s, const json_t *value,
+                     void *ret)
 {
     size_t count = json_object_size(value), i = 0;
     if (!count_fits(b, s, count))
@@ -280,7 +290,7 @@ static void bind_map(struct schema_binding *b, const struct schema *s, const jso
     struct schema_pair *at = b->alloc(b->data, (count > 0 ? count : 1) * sizeof(*at));
     const char *key;
     json_t *item;
-    json_object_foreach((json_t *)value, key, item) {
+    json_object_foreach ((json_t *)value, key, item) {
         size_t mark = pointer_push(b, str_of(key));
         bind_string(b, s->key, str_of(key), &at[i].key);
         bind_value(b, s->item, item, &at[i].value);
@@ -299,8 +309,8 @@ static const struct schema_field *field_of(const struct schema *s, const char *n
     return NULL;
 }
 
-static void bind_field(struct schema_binding *b, const struct schema_field *field, const json_t *value,
-                       char *base)
+static void bind_field(struct schema_binding *b, const struct schema_field *field,
+                       const json_t *value, char *base)
 {
     if (field->not_supported != NULL) {
         refuse(b, "not_supported_yet", "%s", field->not_supported);
@@ -354,11 +364,12 @@ static void check_one_of(struct schema_binding *b, const struct schema *s, const
         refuse(b, "conflict", "must have only one of %s", names);
 }
 
-static void bind_object(struct schema_binding *b, const struct schema *s, const json_t *value, void *ret)
+static void bind_object(struct schema_binding *b, const struct schema *s, const json_t *value,
+                        void *ret)
 {
     const char *key;
     json_t *item;
-    json_object_foreach((json_t *)value, key, item) {
+    json_object_foreach ((json_t *)value, key, item) {
         const struct schema_field *field = field_of(s, key);
         size_t mark = pointer_push(b, str_of(key));
         if (field != NULL)
@@ -384,8 +395,8 @@ bool schema_bind(struct schema_binding *b, const struct schema *s, const json_t 
 
 /* ---- parameters */
 
-bool schema_bind_text(struct schema_binding *b, const struct schema_field *field, const char *pointer,
-                      struct str text, void *ret)
+bool schema_bind_text(struct schema_binding *b, const struct schema_field *field,
+                      const char *pointer, struct str text, void *ret)
 {
     int before = b->errors_total;
     str_format(b->pointer, sizeof(b->pointer), "%s", pointer);
@@ -396,7 +407,8 @@ bool schema_bind_text(struct schema_binding *b, const struct schema_field *field
     return b->errors_total == before;
 }
 
-void schema_bind_absent(struct schema_binding *b, const struct schema *s, const bool *is_given, void *ret)
+void schema_bind_absent(struct schema_binding *b, const struct schema *s, const bool *is_given,
+                        void *ret)
 {
     for (size_t i = 0; i < s->fields_count; i++) {
         if (!is_given[i])

@@ -1,4 +1,5 @@
-/* schema.h - tables that say what a request may hold, and the binder that fills C structs from them.
+/* schema.h - tables that say what a request may hold, and the binder that fills C structs from
+ * them.
  *
  * pure; memory comes from the binding's allocator. The tables and structs are generated from
  * openapi.yaml (operations.h); the rules of the generated structs:
@@ -7,8 +8,8 @@
  *   boolean bool                                object  nested struct
  *   enum    C enum, 0 = absent                  x-id    struct <x-id>
  *   date-time  int64_t <name>_at_us             x-keep-json  also `const json_t *json`
- * Optional integers, booleans, objects, ids and times have `bool has_<name>`, unless they have a default.
- * Slices point into the JSON value, which must outlive the struct.
+ * Optional integers, booleans, objects, ids and times have `bool has_<name>`, unless they have a
+ * default. Slices point into the JSON value, which must outlive the struct.
  */
 #ifndef UNDERCUT_API_SCHEMA_H
 #define UNDERCUT_API_SCHEMA_H
@@ -65,36 +66,36 @@ struct schema_field;
 
 struct schema {
     enum schema_kind kind;
-    int64_t min, max;             /* value, length in characters, or count */
+    int64_t min, max; /* value, length in characters, or count */
     const struct schema_atom *pattern;
     size_t pattern_count;
-    const char *pattern_text;     /* as people read it */
+    const char *pattern_text; /* as people read it */
     const struct schema_word *words;
     size_t words_count;
     const char *id_prefix;
     const struct schema_field *fields;
     size_t fields_count;
-    const char *const *one_of;    /* exactly one of these names must be there */
+    const char *const *one_of; /* exactly one of these names must be there */
     size_t one_of_count;
-    const struct schema *item;    /* of an array or a map */
-    const struct schema *key;     /* of a map */
-    size_t size;                  /* of the C value */
-    bool is_unique;               /* array: no value twice */
-    ptrdiff_t json_offset;        /* x-keep-json; -1: no */
+    const struct schema *item; /* of an array or a map */
+    const struct schema *key;  /* of a map */
+    size_t size;               /* of the C value */
+    bool is_unique;            /* array: no value twice */
+    ptrdiff_t json_offset;     /* x-keep-json; -1: no */
 };
 
 struct schema_field {
     const char *name;
     const struct schema *schema;
     size_t offset;
-    ptrdiff_t has_offset;              /* -1: no such member */
+    ptrdiff_t has_offset; /* -1: no such member */
     bool is_required;
-    const char *not_supported;         /* the whole field */
-    const char *true_not_supported;    /* the value true of a boolean */
-    const char *default_text;          /* in the form of a query parameter */
+    const char *not_supported;      /* the whole field */
+    const char *true_not_supported; /* the value true of a boolean */
+    const char *default_text;       /* in the form of a query parameter */
 };
 
-#define SCHEMA_ERRORS_MAX 16
+#define SCHEMA_ERRORS_MAX   16
 #define SCHEMA_POINTER_SIZE 256
 
 struct schema_error {
@@ -109,18 +110,21 @@ struct schema_binding {
     void *data;
     struct schema_error errors[SCHEMA_ERRORS_MAX];
     int errors_count;
-    int errors_total;                        /* also those beyond the maximum */
-    char pointer[SCHEMA_POINTER_SIZE];       /* private: where we are */
+    int errors_total;                  /* also those beyond the maximum */
+    char pointer[SCHEMA_POINTER_SIZE]; /* private: where we are */
     size_t pointer_len;
 };
 
-/* Checks `value` and fills `ret` (of schema->size, zeroed by the caller). True when nothing was wrong. */
+/* Checks `value` and fills `ret` (of schema->size, zeroed by the caller). True when nothing was
+ * wrong. */
 bool schema_bind(struct schema_binding *binding, const struct schema *schema, const json_t *value,
                  void *ret);
-/* One parameter given as text; `pointer` names it in errors ("?limit"). `ret` is the whole struct. */
+/* One parameter given as text; `pointer` names it in errors ("?limit"). `ret` is the whole struct.
+ */
 bool schema_bind_text(struct schema_binding *binding, const struct schema_field *field,
                       const char *pointer, struct str text, void *ret);
-/* Fills the defaults of fields that `is_given` (by index) does not name, and refuses required ones. */
+/* Fills the defaults of fields that `is_given` (by index) does not name, and refuses required ones.
+ */
 void schema_bind_absent(struct schema_binding *binding, const struct schema *schema,
                         const bool *is_given, void *ret);
 /* Records an error at a pointer, for checks that span fields. Texts are copied. */

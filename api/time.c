@@ -26,8 +26,8 @@ static bool take_char(struct str *rest, const char *any_of)
     return false;
 }
 
-/* Days since 1970-01-01 of a Gregorian date: years are counted from March, so that the leap day is the
- * last day of a year. E.g. 2000-03-01 is day 11017. */
+/* Days since 1970-01-01 of a Gregorian date: years are counted from March, so that the leap day is
+ * the last day of a year. E.g. 2000-03-01 is day 11017. */
 static int64_t days_of(int64_t year, int64_t month, int64_t day)
 {
     int64_t y = month <= 2 ? year - 1 : year;

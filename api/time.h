@@ -10,8 +10,8 @@
 
 #include "broker/base/str.h"
 
-/* "2026-11-21T12:00:00Z", with an optional fraction and "+01:00" in place of Z, to microseconds since
- * 1970. Years 1970 to 9999; leap seconds and fractions beyond microseconds are refused. */
+/* "2026-11-21T12:00:00Z", with an optional fraction and "+01:00" in place of Z, to microseconds
+ * since 1970. Years 1970 to 9999; leap seconds and fractions beyond microseconds are refused. */
 MUST_USE bool time_parse(struct str text, int64_t *ret_at_us);
 
 #endif

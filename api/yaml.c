@@ -1,3 +1,7 @@
+/* The happy path is libyaml's events, read by one recursive descent whose depth is bounded; each
+ * plain scalar becomes what the core schema says. Failure modes: the first event or scalar that we
+ * do not accept ends it, with its line and column.
+ */
 #include "api/yaml.h"
 
 #include <errno.h>
@@ -125,7 +129,8 @@ static json_t *read_scalar(struct reading *r)
         if (is_one_of(text, FALSE_WORDS))
             return json_false();
         if (number == NUMBER_REAL)
-            return json_real(strtod(at, NULL)); /* no schema accepts one; it is refused there by pointer */
+            return json_real(
+                strtod(at, NULL)); /* no schema accepts one; it is refused there by pointer */
         if (number == NUMBER_INTEGER && !integer_of(text, &integer))
             return refuse(r, "the integer is out of range");
         if (number == NUMBER_INTEGER)
@@ -216,8 +221,8 @@ static json_t *read_stream(struct reading *r)
     if (r->event.type != YAML_DOCUMENT_START_EVENT)
         return refuse(r, "there is no document");
     json_t *value = next_event(r) ? read_node(r) : NULL;
-    bool is_alone = value != NULL && next_event(r) && next_event(r) &&
-                    r->event.type == YAML_STREAM_END_EVENT;
+    bool is_alone =
+        value != NULL && next_event(r) && next_event(r) && r->event.type == YAML_STREAM_END_EVENT;
     if (value == NULL || is_alone)
         return value;
     json_decref(value);

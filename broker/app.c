@@ -1,6 +1,7 @@
-/* The happy path is: keys, world, server, then per thread a database, a cache and a memory of credentials;
- * then the roles, which work beside the API on threads of their own. Failure modes at start are a key file
- * or an address that cannot be had; a database or a Redis that is away is not one: both are waited for.
+/* The happy path is: keys, world, server, then per thread a database, a cache and a memory of
+ * credentials; then the roles, which work beside the API on threads of their own. Failure modes at
+ * start are a key file or an address that cannot be had; a database or a Redis that is away is not
+ * one: both are waited for.
  */
 #include "broker/app.h"
 
@@ -278,7 +279,8 @@ bool app_make_admin_key(const struct config *config)
     char why[256] = "", id[ID_TEXT_SIZE];
     struct credential credential;
     struct api_key_id key_id;
-    struct session *session = session_open(config->database_url, "undercutd-admin", why, sizeof(why));
+    struct session *session =
+        session_open(config->database_url, "undercutd-admin", why, sizeof(why));
     if (session == NULL) {
         fprintf(stderr, "undercutd: the database cannot be reached: %s\n", why);
         return false;

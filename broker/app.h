@@ -1,7 +1,7 @@
 /* app.h - everything a running undercutd is made of, put together and taken apart in order.
  *
- * main thread. app_open() makes what threads share and what each owns; app_run() starts the threads and
- * the roles; app_close() drains, stops the roles, and frees in reverse.
+ * main thread. app_open() makes what threads share and what each owns; app_run() starts the threads
+ * and the roles; app_close() drains, stops the roles, and frees in reverse.
  */
 #ifndef UNDERCUT_APP_H
 #define UNDERCUT_APP_H

@@ -1,5 +1,6 @@
-/* The happy path is four passes of config_set(): defaults, file, environment, --set. Failure modes are a
- * name that is not in config.def and a value outside its bounds; the first one stops the start.
+/* The happy path is four passes of config_set(): defaults, file, environment, --set. Failure modes
+ * are a name that is not in config.def and a value outside its bounds; the first one stops the
+ * start.
  */
 #include "broker/config.h"
 
@@ -66,7 +67,8 @@ static bool text_makes_sense(const struct config_row *row, struct str value, cha
     return true;
 }
 
-bool config_set(struct config *config, struct str name, struct str value, char *ret_why, size_t why_size)
+bool config_set(struct config *config, struct str name, struct str value, char *ret_why,
+                size_t why_size)
 {
     const struct config_row *row = row_of(name);
     int64_t number;
@@ -177,14 +179,16 @@ void config_write_help(struct buf *to)
                        row->initial[0] != '\0' ? row->initial : "(empty)");
         if (row->type == CONFIG_INT)
             buf_add_format(to, "; from %lld to %lld", (long long)row->min, (long long)row->max);
-        buf_add_format(to, "; environment: %s%s\n", name, row->can_reload ? "; read again on SIGHUP" : "");
+        buf_add_format(to, "; environment: %s%s\n", name,
+                       row->can_reload ? "; read again on SIGHUP" : "");
     }
 }
 
 void config_write_example(struct buf *to)
 {
-    buf_add_c(to, "# undercutd.conf: every setting with its default (undercutd --print-config-example).\n"
-                  "# The environment (UNDERCUT_<NAME>) and --set name=value win over this file.\n");
+    buf_add_c(
+        to, "# undercutd.conf: every setting with its default (undercutd --print-config-example).\n"
+            "# The environment (UNDERCUT_<NAME>) and --set name=value win over this file.\n");
     for (size_t i = 0; i < ARRAY_COUNT(ROWS); i++)
         buf_add_format(to, "\n# %s\n#%s = %s\n", ROWS[i].doc, ROWS[i].name, ROWS[i].initial);
 }
@@ -221,7 +225,8 @@ bool config_has_role(const struct config *config, const char *role)
 
 static const char USAGE[] =
     "usage: undercutd [--config FILE] [--port-file FILE] [--set name=value]...\n"
-    "       undercutd --check | --help-config | --print-config-example | --make-admin-key | --version\n";
+    "       undercutd --check | --help-config | --print-config-example | --make-admin-key | "
+    "--version\n";
 
 struct command_line {
     const char *file;
@@ -232,7 +237,8 @@ struct command_line {
 static bool is_printing(const char *arg)
 {
     return strcmp(arg, "--help-config") == 0 || strcmp(arg, "--print-config-example") == 0 ||
-           strcmp(arg, "--check") == 0 || strcmp(arg, "--help") == 0 || strcmp(arg, "--version") == 0;
+           strcmp(arg, "--check") == 0 || strcmp(arg, "--help") == 0 ||
+           strcmp(arg, "--version") == 0;
 }
 
 /* First pass: everything but --set, which must come after the file and the environment. */
@@ -243,7 +249,8 @@ static bool scan(int argc, char **argv, struct command_line *ret)
         bool has_value = i + 1 < argc;
         if (strcmp(argv[i], "--config") == 0 && has_value)
             ret->file = argv[++i];
-        else if ((strcmp(argv[i], "--set") == 0 || strcmp(argv[i], "--port-file") == 0) && has_value)
+        else if ((strcmp(argv[i], "--set") == 0 || strcmp(argv[i], "--port-file") == 0) &&
+                 has_value)
             i++;
         else if (strcmp(argv[i], "--make-admin-key") == 0)
             ret->verb = CONFIG_MAKE_ADMIN_KEY;

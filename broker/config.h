@@ -1,6 +1,7 @@
 /* config.h - the daemon's settings, from config.def.
  *
- * pure apart from reading the file and the environment. Later sources win: defaults, file, environment,
+ * pure apart from reading the file and the environment. Later sources win: defaults, file,
+ * environment,
  * --set. Immutable once the threads run, but for what `reload` allows (the log level).
  */
 #ifndef UNDERCUT_CONFIG_H
@@ -14,7 +15,7 @@
 #include "broker/base/str.h"
 
 #define CONFIG_FIELD_TEXT(name, max) char name[(max) + 1];
-#define CONFIG_FIELD_INT(name, max) int64_t name;
+#define CONFIG_FIELD_INT(name, max)  int64_t name;
 
 struct config {
 #define OPT(name, type, text, min, max, reload, secret, doc) CONFIG_FIELD_##type(name, max)
@@ -29,9 +30,11 @@ enum config_verb {
     CONFIG_MAKE_ADMIN_KEY, /* --make-admin-key */
 };
 
-/* Reads the command line and all sources. `ret` is complete for CONFIG_RUN and CONFIG_MAKE_ADMIN_KEY. */
+/* Reads the command line and all sources. `ret` is complete for CONFIG_RUN and
+ * CONFIG_MAKE_ADMIN_KEY. */
 enum config_verb config_start(int argc, char **argv, struct config *ret);
-/* Takes over what may change while running, from the same sources; false: said why, nothing changed. */
+/* Takes over what may change while running, from the same sources; false: said why, nothing
+ * changed. */
 bool config_reload(int argc, char **argv, struct config *config);
 
 void config_defaults(struct config *ret);

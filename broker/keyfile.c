@@ -19,8 +19,10 @@ static bool write_all(int fd, struct str text)
     return close(fd) == 0 && is_written;
 }
 
-/* Written aside and linked into place: link() fails when another process was first, which is fine. */
-static bool make_file(const char *path, void (*make)(struct buf *to), char *ret_why, size_t why_size)
+/* Written aside and linked into place: link() fails when another process was first, which is fine.
+ */
+static bool make_file(const char *path, void (*make)(struct buf *to), char *ret_why,
+                      size_t why_size)
 {
     char aside[300];
     struct buf text = {0};

@@ -9,7 +9,8 @@
 #include "broker/base/log.h"
 #include "broker/config.h"
 
-/* Every descriptor we may have: connections are bounded by configuration, not by a shell's default. */
+/* Every descriptor we may have: connections are bounded by configuration, not by a shell's default.
+ */
 static void raise_limits(void)
 {
     struct rlimit limit;

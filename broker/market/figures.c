@@ -22,8 +22,8 @@ void figures_write_count(const struct figure_list_out *row, struct str *name_bef
         buf_add_format(to, "# HELP undercut_%.*s Alive, by state.\n# TYPE undercut_%.*s gauge\n",
                        STR_ARG(row->name), STR_ARG(row->name));
     *name_before = row->name;
-    buf_add_format(to, "undercut_%.*s{state=\"%.*s\"} %lld\n", STR_ARG(row->name), STR_ARG(row->state),
-                   (long long)row->count);
+    buf_add_format(to, "undercut_%.*s{state=\"%.*s\"} %lld\n", STR_ARG(row->name),
+                   STR_ARG(row->state), (long long)row->count);
 }
 
 void figures_write_leader(const struct leader *leader, struct buf *to)
@@ -35,10 +35,12 @@ void figures_write_leader(const struct leader *leader, struct buf *to)
     const struct figure figures[] = {
         {"leader_in_office", "gauge", "1: this process leads the market.", f.is_in_office},
         {"leader_epoch", "gauge", "Fencing number of its office.", f.epoch},
-        {"leader_frozen", "gauge", "1: so many nodes are silent that it suspects itself.", f.is_frozen},
+        {"leader_frozen", "gauge", "1: so many nodes are silent that it suspects itself.",
+         f.is_frozen},
         {"round", "gauge", "The last round committed.", f.last_round},
         {"rounds_total", "counter", "Rounds cleared.", f.rounds_count},
-        {"rounds_now_total", "counter", "Rounds cleared at once, for award: now.", f.now_rounds_count},
+        {"rounds_now_total", "counter", "Rounds cleared at once, for award: now.",
+         f.now_rounds_count},
         {"rounds_void_total", "counter", "Rounds frozen and not committed.", f.void_count},
         {"rounds_failed_total", "counter", "Rounds that the database refused.", f.failed_count},
         {"awards_total", "counter", "Leases awarded.", f.awards_count},
@@ -59,7 +61,8 @@ void figures_write_settle(const struct settle *settle, struct buf *to)
     const struct figure figures[] = {
         {"settle_in_office", "gauge", "1: this process settles.", f.is_in_office},
         {"settle_ticks_total", "counter", "Settlements made.", f.ticks_count},
-        {"settle_failed_total", "counter", "Settlements that failed and were tried again.", f.failed_count},
+        {"settle_failed_total", "counter", "Settlements that failed and were tried again.",
+         f.failed_count},
         {"settled_uusd_total", "counter", "Micro-USD settled, fees included.", f.gross_uusd},
         {"settle_tick_us", "gauge", "The last settlement.", f.tick_us},
     };

@@ -12,7 +12,8 @@ struct leader;
 struct settle;
 
 /* One row, e.g. undercut_leases{state="running"} 6. Rows of one name come together. */
-void figures_write_count(const struct figure_list_out *row, struct str *name_before, struct buf *to);
+void figures_write_count(const struct figure_list_out *row, struct str *name_before,
+                         struct buf *to);
 /* What the leader and the settler of this process did; NULL: it has none. */
 void figures_write_leader(const struct leader *leader, struct buf *to);
 void figures_write_settle(const struct settle *settle, struct buf *to);

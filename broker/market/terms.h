@@ -1,4 +1,5 @@
-/* terms.h - a manifest in the market's words: which lots it may enter, what each replica needs, what it holds.
+/* terms.h - a manifest in the market's words: which lots it may enter, what each replica needs,
+ * what it holds.
  *
  * pure. Slices are borrowed from the manifest and the catalogue that the terms were made from.
  */
@@ -10,9 +11,9 @@
 
 #include "broker/base/str.h"
 
-#define TERMS_CHOICES_MAX 32
+#define TERMS_CHOICES_MAX     32
 #define CATALOGUE_CLASSES_MAX 64
-#define CATALOGUE_MODELS_MAX 8
+#define CATALOGUE_MODELS_MAX  8
 
 struct catalogue_class { /* a row of device_classes */
     struct str class, vendor;
@@ -32,17 +33,17 @@ struct catalogue {
 };
 
 struct workload_terms {
-    struct str name;  /* STR_NONE: the broker makes one up */
+    struct str name; /* STR_NONE: the broker makes one up */
     struct str image;
-    int block_size;    /* 1, 2, 4 or 8 */
-    int devices_count; /* as asked; block_size is this rounded up */
+    int block_size;                        /* 1, 2, 4 or 8 */
+    int devices_count;                     /* as asked; block_size is this rounded up */
     struct str classes[TERMS_CHOICES_MAX]; /* cheapest by catalogue first */
     int classes_count;
     struct str regions[TERMS_CHOICES_MAX];
     int regions_count;
     const char *tier, *trust_min, *award, *price_policy;
     const char *restart, *on_interruption, *on_degraded;
-    int64_t reserve_uusd_per_hour; /* per replica, fees included */
+    int64_t reserve_uusd_per_hour;            /* per replica, fees included */
     int64_t vcpu_milli, memory_mib, disk_mib; /* per replica */
     int64_t replicas, min_replicas;
     int64_t max_duration_s, stop_grace_s;

@@ -69,7 +69,8 @@ static void what_we_make_is_accepted(void **state)
     assert_false(read.is_test);
     assert_int_equal(jwt_token_check(ours, buf_str(&token), NOW_S + 600, &read, &why),
                      ERR_TOKEN_EXPIRED);
-    assert_int_equal(jwt_token_check(ours, buf_str(&token), NOW_S - JWT_SKEW_S, &read, &why), ERR_OK);
+    assert_int_equal(jwt_token_check(ours, buf_str(&token), NOW_S - JWT_SKEW_S, &read, &why),
+                     ERR_OK);
     assert_int_equal(jwt_token_check(ours, buf_str(&token), NOW_S - JWT_SKEW_S - 1, &read, &why),
                      ERR_UNAUTHENTICATED);
     buf_finish(&token);
@@ -166,12 +167,12 @@ static void forge(const char *header, const char *body, enum signing signing, st
         buf_add_c(token, ".");
 }
 
-#define HEAD "{\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":\"%K\"}"
+#define HEAD            "{\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":\"%K\"}"
 #define HEAD_WITH(more) "{\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":\"%K\"," more "}"
-#define WHO "\"iss\":\"undercut\",\"aud\":\"undercut-api\",\"sub\":\"%A\",\"key\":\"%Y\","
-#define WHAT "\"scope\":\"workloads:read\",\"mode\":\"live\","
-#define WHEN "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":1795225939"
-#define BODY "{" WHO WHAT WHEN "}"
+#define WHO             "\"iss\":\"undercut\",\"aud\":\"undercut-api\",\"sub\":\"%A\",\"key\":\"%Y\","
+#define WHAT            "\"scope\":\"workloads:read\",\"mode\":\"live\","
+#define WHEN            "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":1795225939"
+#define BODY            "{" WHO WHAT WHEN "}"
 
 static const struct forgery {
     const char *what, *header, *body;
@@ -181,8 +182,8 @@ static const struct forgery {
     {"no signature", HEAD, BODY, BY_NOBODY},
     {"r = s = 0", HEAD, BODY, BY_ZEROS},
     {"signature in DER", HEAD, BODY, BY_OUR_DER},
-    {"HS256 with our public key as secret", "{\"alg\":\"HS256\",\"typ\":\"JWT\",\"kid\":\"%K\"}", BODY,
-     BY_HMAC_OF_PEM},
+    {"HS256 with our public key as secret", "{\"alg\":\"HS256\",\"typ\":\"JWT\",\"kid\":\"%K\"}",
+     BODY, BY_HMAC_OF_PEM},
     {"HS256 said, ES256 signed", "{\"alg\":\"HS256\",\"typ\":\"JWT\",\"kid\":\"%K\"}", BODY, BY_US},
     {"ES256 said, HMAC signed", HEAD, BODY, BY_HMAC_OF_PEM},
     {"alg none", "{\"alg\":\"none\",\"typ\":\"JWT\",\"kid\":\"%K\"}", BODY, BY_NOBODY},
@@ -192,7 +193,8 @@ static const struct forgery {
     {"alg RS256", "{\"alg\":\"RS256\",\"typ\":\"JWT\",\"kid\":\"%K\"}", BODY, BY_US},
     {"alg missing", "{\"typ\":\"JWT\",\"kid\":\"%K\"}", BODY, BY_US},
     {"alg is a number", "{\"alg\":256,\"typ\":\"JWT\",\"kid\":\"%K\"}", BODY, BY_US},
-    {"alg twice", "{\"alg\":\"ES256\",\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":\"%K\"}", BODY, BY_US},
+    {"alg twice", "{\"alg\":\"ES256\",\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":\"%K\"}", BODY,
+     BY_US},
     {"kid missing", "{\"alg\":\"ES256\",\"typ\":\"JWT\"}", BODY, BY_US},
     {"kid empty", "{\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":\"\"}", BODY, BY_US},
     {"kid unknown", "{\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":\"other\"}", BODY, BY_US},
@@ -201,7 +203,8 @@ static const struct forgery {
     {"kid with a blank", "{\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":\"%K \"}", BODY, BY_US},
     {"kid is a list", "{\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":[\"%K\"]}", BODY, BY_US},
     {"kid over 32 characters",
-     "{\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":\"%K0123456789012345678901234567890123456789\"}", BODY, BY_US},
+     "{\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":\"%K0123456789012345678901234567890123456789\"}",
+     BODY, BY_US},
     {"typ missing", "{\"alg\":\"ES256\",\"kid\":\"%K\"}", BODY, BY_US},
     {"typ of another kind", "{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"%K\"}", BODY, BY_US},
     {"crit", HEAD_WITH("\"crit\":[\"exp\"]"), BODY, BY_US},
@@ -217,27 +220,38 @@ static const struct forgery {
     {"exp twice", HEAD, "{" WHO WHAT WHEN ",\"exp\":1795225940}", BY_US},
     {"sub twice", HEAD, "{" WHO WHAT WHEN ",\"sub\":\"%A\"}", BY_US},
     {"exp missing", HEAD, "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225339}", BY_US},
-    {"exp is text", HEAD, "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":\"1795225939\"}", BY_US},
-    {"exp is a fraction", HEAD, "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":1795225939.5}", BY_US},
-    {"exp is 1e308", HEAD, "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":1e308}", BY_US},
+    {"exp is text", HEAD,
+     "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":\"1795225939\"}", BY_US},
+    {"exp is a fraction", HEAD,
+     "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":1795225939.5}", BY_US},
+    {"exp is 1e308", HEAD, "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":1e308}",
+     BY_US},
     {"exp is beyond int64", HEAD,
      "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":99999999999999999999}", BY_US},
-    {"exp is negative", HEAD, "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":-1}", BY_US},
+    {"exp is negative", HEAD, "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":-1}",
+     BY_US},
     {"lives longer than ten minutes", HEAD,
      "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":1795225940}", BY_US},
     {"nbf missing", HEAD, "{" WHO WHAT "\"iat\":1795225339,\"exp\":1795225939}", BY_US},
-    {"nbf in the future", HEAD, "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225400,\"exp\":1795225939}", BY_US},
-    {"iat is text", HEAD, "{" WHO WHAT "\"iat\":\"1795225339\",\"nbf\":1795225339,\"exp\":1795225939}", BY_US},
+    {"nbf in the future", HEAD,
+     "{" WHO WHAT "\"iat\":1795225339,\"nbf\":1795225400,\"exp\":1795225939}", BY_US},
+    {"iat is text", HEAD,
+     "{" WHO WHAT "\"iat\":\"1795225339\",\"nbf\":1795225339,\"exp\":1795225939}", BY_US},
     {"another issuer", HEAD,
-     "{\"iss\":\"evil\",\"aud\":\"undercut-api\",\"sub\":\"%A\",\"key\":\"%Y\"," WHAT WHEN "}", BY_US},
+     "{\"iss\":\"evil\",\"aud\":\"undercut-api\",\"sub\":\"%A\",\"key\":\"%Y\"," WHAT WHEN "}",
+     BY_US},
     {"another audience", HEAD,
      "{\"iss\":\"undercut\",\"aud\":\"other\",\"sub\":\"%A\",\"key\":\"%Y\"," WHAT WHEN "}", BY_US},
     {"audience is a list", HEAD,
-     "{\"iss\":\"undercut\",\"aud\":[\"undercut-api\"],\"sub\":\"%A\",\"key\":\"%Y\"," WHAT WHEN "}", BY_US},
-    {"sub missing", HEAD, "{\"iss\":\"undercut\",\"aud\":\"undercut-api\",\"key\":\"%Y\"," WHAT WHEN "}", BY_US},
+     "{\"iss\":\"undercut\",\"aud\":[\"undercut-api\"],\"sub\":\"%A\",\"key\":\"%Y\"," WHAT WHEN
+     "}",
+     BY_US},
+    {"sub missing", HEAD,
+     "{\"iss\":\"undercut\",\"aud\":\"undercut-api\",\"key\":\"%Y\"," WHAT WHEN "}", BY_US},
     {"sub is a node", HEAD,
      "{\"iss\":\"undercut\",\"aud\":\"undercut-api\",\"sub\":\"node_01jd3k0000000000000000000a\","
-     "\"key\":\"%Y\"," WHAT WHEN "}", BY_US},
+     "\"key\":\"%Y\"," WHAT WHEN "}",
+     BY_US},
     {"scope unknown", HEAD, "{" WHO "\"scope\":\"root\",\"mode\":\"live\"," WHEN "}", BY_US},
     {"scope is a list", HEAD, "{" WHO "\"scope\":[\"admin\"],\"mode\":\"live\"," WHEN "}", BY_US},
     {"mode missing", HEAD, "{" WHO "\"scope\":\"workloads:read\"," WHEN "}", BY_US},
@@ -277,21 +291,25 @@ static void broken_shapes_are_refused(void **state)
     struct jwt_claims read;
     const char *why = NULL;
     forge(HEAD, BODY, BY_US, &good);
-    static const char *const shapes[] = {"", ".", "..", "...", "a.b", "a.b.c.d", "a..c", ".b.c", "a.b."};
+    static const char *const shapes[] = {"",        ".",    "..",   "...", "a.b",
+                                         "a.b.c.d", "a..c", ".b.c", "a.b."};
     for (size_t i = 0; i < ARRAY_COUNT(shapes); i++)
-        assert_int_equal(jwt_token_check(ours, str_of(shapes[i]), NOW_S, &read, &why), ERR_UNAUTHENTICATED);
+        assert_int_equal(jwt_token_check(ours, str_of(shapes[i]), NOW_S, &read, &why),
+                         ERR_UNAUTHENTICATED);
     for (size_t i = 0; i < 4; i++) { /* something behind, something in front */
         static const char *const ends[] = {".", "=", " ", "A"};
         long_one.len = 0;
         buf_add_str(&long_one, buf_str(&good));
         buf_add_c(&long_one, ends[i]);
-        assert_int_equal(jwt_token_check(ours, buf_str(&long_one), NOW_S, &read, &why), ERR_UNAUTHENTICATED);
+        assert_int_equal(jwt_token_check(ours, buf_str(&long_one), NOW_S, &read, &why),
+                         ERR_UNAUTHENTICATED);
     }
     long_one.len = 0;
     for (int i = 0; i < JWT_SIZE_MAX; i++)
         buf_add_c(&long_one, "A");
     buf_add_c(&long_one, ".A.A");
-    assert_int_equal(jwt_token_check(ours, buf_str(&long_one), NOW_S, &read, &why), ERR_UNAUTHENTICATED);
+    assert_int_equal(jwt_token_check(ours, buf_str(&long_one), NOW_S, &read, &why),
+                     ERR_UNAUTHENTICATED);
     buf_finish(&good);
     buf_finish(&long_one);
 }
@@ -306,7 +324,8 @@ static void every_changed_character_is_noticed(void **state)
     for (size_t i = 0; i + 1 < token.len; i += 7) { /* the last one holds unused bits */
         char was = token.at[i];
         token.at[i] = was == 'A' ? 'B' : 'A';
-        assert_int_equal(jwt_token_check(ours, buf_str(&token), NOW_S, &read, &why), ERR_UNAUTHENTICATED);
+        assert_int_equal(jwt_token_check(ours, buf_str(&token), NOW_S, &read, &why),
+                         ERR_UNAUTHENTICATED);
         token.at[i] = was;
     }
     buf_finish(&token);
@@ -355,8 +374,8 @@ static void the_header_is_read(void **state)
     (void)state;
     struct auth *auth = auth_create(ours);
     struct auth_result result;
-    static const char *const refused[] = {NULL,      "",           "Bearer",      "Basic abc", "Bearer ",
-                                          "Bearerx", "uc_live_abc", "Bearer a b c"};
+    static const char *const refused[] = {NULL,      "",        "Bearer",      "Basic abc",
+                                          "Bearer ", "Bearerx", "uc_live_abc", "Bearer a b c"};
     for (size_t i = 0; i < ARRAY_COUNT(refused); i++) {
         assert_int_equal(check(auth, refused[i], &result), AUTH_IS_REFUSED);
         assert_int_equal(result.err, ERR_UNAUTHENTICATED);

@@ -1,4 +1,5 @@
-/* The binder, against the tables that openapi.yaml became: one row per request, with every mistake named. */
+/* The binder, against the tables that openapi.yaml became: one row per request, with every mistake
+ * named. */
 #include "tests/lib/test.h"
 
 #include <stdio.h>
@@ -63,7 +64,8 @@ static void check_rows(const struct schema *schema, const struct row *rows, size
     }
 }
 
-#define M_HEAD "{\"image\":\"a\",\"resources\":{\"device\":{\"count\":1}},\"reserve_uusd_per_hour\":1"
+#define M_HEAD \
+    "{\"image\":\"a\",\"resources\":{\"device\":{\"count\":1}},\"reserve_uusd_per_hour\":1"
 #define M(rest) M_HEAD "," rest "}"
 
 static void a_manifest_is_checked_field_by_field(void **state)
@@ -76,7 +78,8 @@ static void a_manifest_is_checked_field_by_field(void **state)
         {"{}", "/image required, /resources required,  required"},
         {"[]", " type"},
         {"{\"image\":\"a\",\"resources\":{},\"reserve_uusd_per_hour\":1}", "/resources required"},
-        {"{\"image\":\"a\",\"resources\":{\"cpu\":{\"vcpu\":1,\"memory_mib\":64},\"device\":{\"count\":1}},"
+        {"{\"image\":\"a\",\"resources\":{\"cpu\":{\"vcpu\":1,\"memory_mib\":64},\"device\":{"
+         "\"count\":1}},"
          "\"reserve_uusd_per_hour\":1}",
          "/resources conflict"},
         {M("\"reserve_usd_per_hour\":\"0.60\""), " conflict"},
@@ -89,7 +92,8 @@ static void a_manifest_is_checked_field_by_field(void **state)
         {M("\"name\":\"Upper\""), "/name format"},
         {M("\"name\":\"-x\""), "/name format"},
         {M("\"name\":\"a23456789-123456789-123456789-123456789-123456789-123456789-123\""), ""},
-        {M("\"name\":\"a23456789-123456789-123456789-123456789-123456789-123456789-1234\""), "/name length"},
+        {M("\"name\":\"a23456789-123456789-123456789-123456789-123456789-123456789-1234\""),
+         "/name length"},
         {M("\"image\\u0020\":\"x\""), "/image  unknown"},
         {M("\"tier\":\"spot\""), "/tier not_supported_yet"},
         {M("\"tier\":\"gold\""), "/tier enum"},
@@ -106,7 +110,8 @@ static void a_manifest_is_checked_field_by_field(void **state)
         {M("\"ports\":[{\"container_port\":80},{\"container_port\":0,\"public\":true}]"),
          "/ports/1/container_port range, /ports/1/public not_supported_yet"},
         {M("\"readiness\":{}"), "/readiness required"},
-        {M("\"readiness\":{\"tcp\":{\"port\":80},\"exec\":{\"command\":[\"x\"]}}"), "/readiness conflict"},
+        {M("\"readiness\":{\"tcp\":{\"port\":80},\"exec\":{\"command\":[\"x\"]}}"),
+         "/readiness conflict"},
         {M("\"deadline\":\"2026-11-21T12:00:00Z\""), ""},
         {M("\"deadline\":\"tomorrow\""), "/deadline format"},
         {M("\"working_dir\":\"relative\""), "/working_dir format"},
@@ -130,7 +135,8 @@ static void other_bodies_are_checked_too(void **state)
     };
     static const struct row credits[] = {
         {"{\"account_id\":\"acct_01jd3k0000000000000000000a\",\"amount_uusd\":1}", ""},
-        {"{\"account_id\":\"wl_01jd3k0000000000000000000a\",\"amount_uusd\":1}", "/account_id format"},
+        {"{\"account_id\":\"wl_01jd3k0000000000000000000a\",\"amount_uusd\":1}",
+         "/account_id format"},
         {"{\"account_id\":1,\"amount_uusd\":-1}", "/account_id type, /amount_uusd range"},
     };
     check_rows(&account_create_request_schema, accounts, ARRAY_COUNT(accounts));
@@ -142,9 +148,10 @@ static void values_and_defaults_arrive(void **state)
 {
     (void)state;
     struct bound b;
-    bind_json(&b, &manifest_schema,
-              M("\"env\":{\"A\":\"1\"},\"command\":[\"sh\",\"-c\"],\"deadline\":\"1970-01-01T00:00:01Z\","
-                "\"ports\":[{\"container_port\":80}],\"min_replicas\":1"));
+    bind_json(
+        &b, &manifest_schema,
+        M("\"env\":{\"A\":\"1\"},\"command\":[\"sh\",\"-c\"],\"deadline\":\"1970-01-01T00:00:01Z\","
+          "\"ports\":[{\"container_port\":80}],\"min_replicas\":1"));
     const struct manifest *m = (const struct manifest *)b.value;
     assert_string_equal(errors_of(&b), "");
     assert_true(str_equal_c(m->image, "a"));
@@ -174,7 +181,8 @@ static void ids_arrive_typed(void **state)
     bind_json(&b, &admin_credit_request_schema,
               "{\"account_id\":\"acct_01jd3k0000000000000000000a\",\"amount_uusd\":5}");
     const struct admin_credit_request *request = (const struct admin_credit_request *)b.value;
-    assert_string_equal(account_id_text(request->account_id, text), "acct_01jd3k0000000000000000000a");
+    assert_string_equal(account_id_text(request->account_id, text),
+                        "acct_01jd3k0000000000000000000a");
     finish(&b);
 }
 
@@ -182,9 +190,10 @@ static void more_mistakes_than_fit_are_counted(void **state)
 {
     (void)state;
     struct bound b;
-    bind_json(&b, &account_create_request_schema,
-              "{\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1,\"f\":1,\"g\":1,\"h\":1,\"i\":1,\"j\":1,\"k\":1,"
-              "\"l\":1,\"m\":1,\"n\":1,\"o\":1,\"p\":1,\"q\":1,\"name\":\"x\"}");
+    bind_json(
+        &b, &account_create_request_schema,
+        "{\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1,\"f\":1,\"g\":1,\"h\":1,\"i\":1,\"j\":1,\"k\":1,"
+        "\"l\":1,\"m\":1,\"n\":1,\"o\":1,\"p\":1,\"q\":1,\"name\":\"x\"}");
     assert_int_equal(b.binding.errors_count, SCHEMA_ERRORS_MAX);
     assert_int_equal(b.binding.errors_total, 17);
     finish(&b);
@@ -210,7 +219,8 @@ static void every_example_of_the_document_is_accepted(void **state)
 static void the_document_is_served_whole(void **state)
 {
     (void)state;
-    json_t *json = json_loadb(openapi_json, openapi_json_len, 0, NULL); /* deeper than requests may be */
+    json_t *json =
+        json_loadb(openapi_json, openapi_json_len, 0, NULL); /* deeper than requests may be */
     assert_non_null(json);
     assert_true(str_equal_c(json_str(json, "openapi"), "3.1.0"));
     assert_true(json_object_size(json_object_get(json, "paths")) > 25);
@@ -251,8 +261,8 @@ static void query_values_are_decoded(void **state)
     (void)state;
     struct bound b = {.binding = {.alloc = arena_alloc}};
     b.binding.data = &b.arena;
-    assert_true(query_bind(&b.binding, &workload_list_query_schema, STR("label=team%2Fa=x+y&limit=7"),
-                           b.value));
+    assert_true(query_bind(&b.binding, &workload_list_query_schema,
+                           STR("label=team%2Fa=x+y&limit=7"), b.value));
     const struct workload_list_query *query = (const struct workload_list_query *)b.value;
     assert_true(str_equal_c(query->label, "team/a=x y"));
     assert_int_equal(query->limit, 7);

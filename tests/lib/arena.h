@@ -10,7 +10,7 @@ struct arena {
     struct arena_block {
         struct arena_block *next;
         max_align_t bytes[];
-    } *blocks;
+    } * blocks;
 };
 
 static inline void *arena_alloc(void *data, size_t size)
