@@ -229,6 +229,20 @@ void json_put_time(struct json_out *out, const char *key_or_null, int64_t at_us)
     json_put_c(out, key_or_null, at_us ? clock_format(at_us, text) : NULL);
 }
 
+/* The url form with its two other characters and the padding. */
+void json_put_base64(struct json_out *out, const char *key_or_null, struct str bytes)
+{
+    struct buf text = {.at = NULL};
+    buf_reserve(&text, 4 * ((bytes.len + 2) / 3) + 1);
+    text.len = base64url_encode((const uint8_t *)bytes.at, bytes.len, text.at);
+    for (size_t i = 0; i < text.len; i++)
+        text.at[i] = text.at[i] == '-' ? '+' : text.at[i] == '_' ? '/' : text.at[i];
+    while (text.len % 4 != 0)
+        text.at[text.len++] = '=';
+    json_put_str(out, key_or_null, buf_str(&text));
+    buf_finish(&text);
+}
+
 void json_put_raw(struct json_out *out, const char *key_or_null, struct str json)
 {
     item_start(out, key_or_null);

@@ -100,20 +100,6 @@ void log_text_finish(struct log_text *text)
         buf_finish(&text->rests[i]);
 }
 
-/* Standard base64: the url form with its two other characters and the padding. */
-static void put_base64(struct json_out *out, struct str bytes)
-{
-    struct buf text = {.at = NULL};
-    buf_reserve(&text, 4 * ((bytes.len + 2) / 3) + 1);
-    text.len = base64url_encode((const uint8_t *)bytes.at, bytes.len, text.at);
-    for (size_t i = 0; i < text.len; i++)
-        text.at[i] = text.at[i] == '-' ? '+' : text.at[i] == '_' ? '/' : text.at[i];
-    while (text.len % 4 != 0)
-        text.at[text.len++] = '=';
-    json_put_str(out, "data_base64", buf_str(&text));
-    buf_finish(&text);
-}
-
 void log_put_line(struct buf *to, const struct log_read_out *chunk)
 {
     struct log_cursor cursor = log_cursor_behind(chunk);
@@ -128,7 +114,7 @@ void log_put_line(struct buf *to, const struct log_read_out *chunk)
     if (json_is_utf8(chunk->bytes))
         json_put_str(&out, "data", chunk->bytes);
     else
-        put_base64(&out, chunk->bytes);
+        json_put_base64(&out, "data_base64", chunk->bytes);
     json_put_c(&out, "cursor", log_cursor_text(&cursor, text));
     json_object_close(&out);
     buf_add_c(to, "\n");

@@ -7,13 +7,14 @@
 
 #include "broker/market/lease.h"
 
-struct sha256 workload_cancel_message(struct workload_id id)
+struct sha256 workload_cancel_message(struct str id_or_name)
 {
-    char id_text[ID_TEXT_SIZE], message[ID_TEXT_SIZE + 24];
-    must(str_format(message, sizeof(message), "undercut/cancel/v1|%s",
-                    workload_id_text(id, id_text)));
-    struct str text = str_of(message);
-    return sha256_of(text.at, text.len);
+    static const struct str prefix = {.at = "undercut/cancel/v1|", .len = 19};
+    struct sha256_run run;
+    sha256_run_start(&run);
+    sha256_run_add(&run, prefix.at, prefix.len);
+    sha256_run_add(&run, id_or_name.at, id_or_name.len);
+    return sha256_run_end(&run);
 }
 
 bool workload_is_terminal(const struct workload_get_out *workload)
@@ -124,12 +125,13 @@ enum err_code workload_finish_stops(struct session *session, struct hub *hub, in
     for (int i = 0; i < count && err == ERR_OK; i++) {
         struct workload_stop_unfinished_out row;
         workload_stop_unfinished_row(rows, i, &row);
-        struct workload_id id = {.u = row.workload_id};
-        struct sha256 message = workload_cancel_message(id);
+        char id[ID_TEXT_SIZE];
+        struct sha256 message =
+            workload_cancel_message(str_of(uuid_prefixed(row.workload_id, "wl", id)));
         struct workload_stop_in order = {
             .account_id = row.account_id,
             .has_workload_id = true,
-            .workload_id = id.u,
+            .workload_id = row.workload_id,
             .reason = row.reason,
             .message_sha256 = {.at = (const char *)message.bytes, .len = sizeof(message.bytes)},
         };

@@ -21,8 +21,9 @@ struct session;
 #define WORKLOAD_HOLD_MS    600000 /* what is held when posting: at most this much of its run */
 #define WORKLOAD_PASSES_MAX 8      /* how often a stop that awards keep crossing is tried */
 
-/* The message that a stop is in the market's arrivals: SHA-256 of "undercut/cancel/v1|wl_...". */
-struct sha256 workload_cancel_message(struct workload_id id);
+/* The message that a stop is in the market's arrivals: SHA-256 of "undercut/cancel/v1|<id or
+ * name>". */
+struct sha256 workload_cancel_message(struct str id_or_name);
 
 /* The members of a workload, in an object that is open; manifest last. */
 void workload_put(struct json_out *out, const struct workload_get_out *workload);

@@ -406,3 +406,14 @@ where w.desired = 'stop' and w.ended_at is null
             and l.state in ('awarded', 'starting', 'running')))
 order by w.workload_id
 limit $1;
+
+-- name: workload_find_live
+-- doc: The live workload of a name, with what an apply compares.
+-- scope: account
+-- in: account_id uuid, name text
+-- out: workload_id uuid, version int4, manifest text, secrets_sealed bytea?, reserve_uusd_per_hour int8,
+--      max_duration_s int4, budget_uusd int8?, labels jsonb
+select w.workload_id, w.version, w.manifest, w.secrets_sealed, w.reserve_uusd_per_hour, w.max_duration_s,
+    w.budget_uusd, w.labels
+from workloads w
+where w.account_id = $1 and w.name = $2 and w.desired = 'run' and w.ended_at is null;

@@ -130,7 +130,7 @@ struct stopped {
 static inline struct stopped stop_with(struct session *session, struct uuid account_id,
                                        struct uuid id)
 {
-    struct sha256 message = workload_cancel_message((struct workload_id){.u = id});
+    struct sha256 message = workload_cancel_message(STR("wl_x"));
     struct workload_stop_in in = {
         .account_id = account_id,
         .has_workload_id = true,
