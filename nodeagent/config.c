@@ -64,7 +64,7 @@ static const struct option_row rows[] = {
     {.name = "--runner", .env = "UNDERCUT_AGENT_RUNNER", .set = runner_set},
     NUMBER("--time-scale", "UNDERCUT_AGENT_TIME_SCALE", time_scale, 1, 100000),
     NUMBER("--simulate-nodes", NULL, simulate_nodes, 1, 1000),
-    TEXT("--tokens-file", NULL, tokens_file),
+    TEXT("--tokens", NULL, tokens_file),
     NUMBER(NULL, "UNDERCUT_AGENT_IGNORE_AWARDS_PCT", ignore_awards_pct, 0, 100),
     FLAG("--opt-out", "UNDERCUT_AGENT_OPT_OUT", is_opted_out),
     FLAG("--once", NULL, is_once),
@@ -181,7 +181,7 @@ static bool whole_check(struct config *config, char ret_why[256])
         return false;
     }
     if (config->simulate_nodes && !config->tokens_file[0]) {
-        (void)str_format(ret_why, 256, "--simulate-nodes needs --tokens-file");
+        (void)str_format(ret_why, 256, "--simulate-nodes needs --tokens");
         return false;
     }
     return true;
@@ -294,7 +294,7 @@ const char *config_help(void)
            "  --json                machine-readable status\n"
            "  --runner engine|simulated, --time-scale N   simulated: no containers, for benches;\n"
            "                        everything is then labelled simulated\n"
-           "  --simulate-nodes N --tokens-file FILE       N simulated nodes in this process\n"
+           "  --simulate-nodes N --tokens FILE   N simulated nodes in this process\n"
            "\n"
            "Examples:\n"
            "  undercut-agent enrol --url https://broker.example --token uct_abc --region eu-west\n"

@@ -47,7 +47,7 @@ struct broker {
     struct ed25519_secret forger_secret;
     struct ed25519_public node_public;
     char node_id[ID_TEXT_SIZE];
-    enum broker_mood mood;
+    _Atomic enum broker_mood mood; /* also read without the lock, when an answer is signed */
     bool is_ending;
     int sync_count;
     int64_t version;

@@ -270,6 +270,7 @@ static void a_bad_token_ends_the_agent_with_an_error(void **state)
     struct rig *rig = *state;
     char program[512];
     char other_dir[96];
+    assert_true(broker_wait_syncs(rig->broker, 1, WAIT_MS));
     assert_true(str_format(other_dir, sizeof(other_dir), "%s/other", rig->folder));
     program_path("bin/undercut-agent", program, sizeof(program));
     const char *const argv[] = {program,       "enrol",     "--url",   broker_url(rig->broker),
@@ -308,7 +309,7 @@ static void a_fleet_enrols_from_its_tokens_file(void **state)
     char tokens[96];
     assert_true(str_format(tokens, sizeof(tokens), "%s/tokens", rig->folder));
     file_put(tokens, "uct_good\n");
-    const char *const more[] = {"--runner", "simulated",   "--simulate-nodes", "1", "--tokens-file",
+    const char *const more[] = {"--runner", "simulated",   "--simulate-nodes", "1", "--tokens",
                                 tokens,     "--cpu-slots", "cpu-2c4g:1",       NULL};
     rig->agent = agent_start(broker_url(rig->broker), rig->folder, more);
     assert_true(broker_wait_syncs(rig->broker, 1, WAIT_MS));
