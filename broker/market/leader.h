@@ -25,7 +25,8 @@ struct leader_config { /* copied; its strings and hub must outlive the leader */
     const char *market;
     const char *holder;  /* unique per process and start */
     const char *address; /* where other processes reach this one */
-    struct hub *hub;     /* NULL: nobody is woken, and nothing wakes */
+    struct hub *hub;     /* NULL: nobody is woken, and nothing wakes. The leader starts before the
+                            hub carries traffic and stops after it. */
     struct seal_key seal_key;
     struct ed25519_public signing_key; /* published in markets */
     int64_t round_ms;                  /* 1000 */

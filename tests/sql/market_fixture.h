@@ -67,6 +67,7 @@ static const char fixture_sql[] =
     " default '{}')"
     " returns void language plpgsql as $$"
     " declare j int8; w workloads; hold int8; begin"
+    "  perform pg_advisory_xact_lock_shared(hashtext('undercut/arrivals/main'));"
     "  select * into w from jsonb_populate_record(null::workloads, jsonb_build_object("
     "   'workload_id', fx.workload(who), 'account_id', fx.account(owner), 'name', 'w' || who,"
     "   'market', 'main', 'manifest', '{}', 'image', 'busybox', 'block_size', 1,"
