@@ -122,7 +122,6 @@ struct api_call {
     /* private to the router */
     struct buf reply;
     struct json_out out;
-    struct str address;        /* rate bucket of the client's address */
     struct str path_params[4]; /* still escaped */
     struct rate_state rate;
     struct db_call *auth_call;
@@ -161,7 +160,7 @@ void api_run_ends(struct api_call *call);
 /* ---- answering. Each api_reply_* sends (nothing, when the client has gone) and returns FLOW_END.
  */
 
-/* Adds a response header; `value` is copied. Before replying. */
+/* Adds a response header, before replying. `name` is a literal; `value` is copied. */
 void api_set_header(struct flow *flow, const char *name, const char *value);
 /* The call's writer, empty at first; api_reply_json() sends what was written. */
 struct json_out *api_json(struct flow *flow);

@@ -19,23 +19,26 @@
 
 /* ---- who */
 
-static enum flow_next refuse_credentials(struct flow *flow, enum err_code err, const char *why)
+/* Requests of the client's address; guessing credentials is charged to it, as nobody else can be.
+ */
+static struct rate_state take_address(struct flow *flow, int64_t cost)
 {
     struct api_call *call = api_call_of(flow);
-    const struct api_settings *settings = &call->thread->world->settings;
-    /* Guessing is charged to the address, as nobody else can be. */
-    rate_take(call->thread->world->rate, call->thread->cache, call->address,
-              settings->rate_public_per_minute, 1);
+    const struct api_world *world = call->thread->world;
+    return rate_take(world->rate, call->thread->cache, rate_bucket_of_address(router_address(flow)),
+                     world->settings.rate_public_per_minute, cost);
+}
+
+static enum flow_next refuse_credentials(struct flow *flow, enum err_code err, const char *why)
+{
+    take_address(flow, 1);
     return flow_fail(flow, err, "%s", why);
 }
 
 static enum flow_next look_up_key(struct flow *flow, const struct sha256 *sha256)
 {
     struct api_call *call = api_call_of(flow);
-    const struct api_settings *settings = &call->thread->world->settings;
-    struct rate_state state = rate_take(call->thread->world->rate, NULL, call->address,
-                                        settings->rate_public_per_minute, 0);
-    if (state.is_over)
+    if (take_address(flow, 0).is_over)
         return flow_fail(flow, ERR_RATE_LIMITED, "too many bad credentials from this address");
     call->auth_sha256 = *sha256;
     call->auth_call = flow_alloc(flow, sizeof(*call->auth_call));
@@ -104,18 +107,17 @@ static enum flow_next admit(struct flow *flow)
 {
     struct api_call *call = api_call_of(flow);
     const struct api_world *world = call->thread->world;
-    char bucket[64], id[ID_TEXT_SIZE];
-    bool has_account = !uuid_is_nil(call->principal.account_id.u);
     if (call->op->auth == AUTH_SCOPE && !principal_has(&call->principal, call->op->scope))
         return flow_fail(flow, ERR_FORBIDDEN_SCOPE, "this needs the scope %s",
                          scope_text(call->op->scope));
     if (call->op->is_unlimited)
         return FLOW_NEXT;
-    str_format(bucket, sizeof(bucket), "account:%s",
-               account_id_text(call->principal.account_id, id));
-    call->rate = rate_take(
-        world->rate, call->thread->cache, has_account ? str_of(bucket) : call->address,
-        has_account ? world->settings.rate_per_minute : world->settings.rate_public_per_minute, 1);
+    if (uuid_is_nil(call->principal.account_id.u))
+        call->rate = take_address(flow, 1);
+    else
+        call->rate = rate_take(world->rate, call->thread->cache,
+                               rate_bucket_of_account(call->principal.account_id),
+                               world->settings.rate_per_minute, 1);
     if (!call->rate.is_over)
         return FLOW_NEXT;
     flow->retry_after_ms = call->rate.reset_s * 1000;

@@ -112,13 +112,29 @@ static void join_redis(struct rate *rate, struct cache *cache, struct rate_join 
     cache_rate_add(cache, &added, joined, join);
 }
 
-struct rate_state rate_take(struct rate *rate, struct cache *cache, struct str bucket,
+/* The last half of an id is random: as good as a hash, and free. */
+struct rate_bucket rate_bucket_of_account(struct account_id id)
+{
+    struct rate_bucket bucket;
+    memcpy(&bucket.key, id.u.bytes + 8, sizeof(bucket.key));
+    return bucket;
+}
+
+/* A client chooses its address, so that only a good hash keeps it out of others' buckets. */
+struct rate_bucket rate_bucket_of_address(struct str address)
+{
+    struct rate_bucket bucket;
+    struct sha256 hash = sha256_of(address.at, address.len);
+    memcpy(&bucket.key, hash.bytes, sizeof(bucket.key));
+    return bucket;
+}
+
+struct rate_state rate_take(struct rate *rate, struct cache *cache, struct rate_bucket bucket,
                             int64_t limit, int64_t cost)
 {
-    struct sha256 hash = sha256_of(bucket.at, bucket.len);
-    struct rate_join question = {.window = clock_now_us() / 1000000 / RATE_WINDOW_S};
-    memcpy(&question.key, hash.bytes, sizeof(question.key));
-    question.key |= 1; /* 0 means empty */
+    int64_t now_s = clock_now_us() / 1000000;
+    struct rate_join question = {.key = bucket.key != 0 ? bucket.key : 1,
+                                 .window = now_s / RATE_WINDOW_S};
     int64_t to_send = 0;
     pthread_mutex_lock(lock_of(rate, question.key));
     struct rate_slot *slot = slot_take(rate, question.key, question.window);
@@ -136,7 +152,7 @@ struct rate_state rate_take(struct rate *rate, struct cache *cache, struct str b
     return (struct rate_state){
         .limit = limit,
         .remaining = used < limit ? limit - used : 0,
-        .reset_s = RATE_WINDOW_S - clock_now_us() / 1000000 % RATE_WINDOW_S,
+        .reset_s = RATE_WINDOW_S - now_s % RATE_WINDOW_S,
         .is_over = is_over,
     };
 }

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker/base/id.h"
 #include "broker/base/str.h"
 
 #define RATE_WINDOW_S 60
@@ -26,11 +27,19 @@ struct rate_state {
     bool is_over;      /* this request is one too many */
 };
 
+/* Whose requests are counted together. */
+struct rate_bucket {
+    uint64_t key;
+};
+
+struct rate_bucket rate_bucket_of_account(struct account_id id);
+struct rate_bucket rate_bucket_of_address(struct str address);
+
 struct rate *rate_create(void);
 void rate_destroy(struct rate *rate);
-/* Counts `cost` requests (0 only looks) of the bucket ("account:..." or "address:..."). `cache` may
- * be NULL; it is only used on its own loop's thread. */
-struct rate_state rate_take(struct rate *rate, struct cache *cache, struct str bucket,
+/* Counts `cost` requests (0 only looks) of the bucket. `cache` may be NULL; it is only used on its
+ * own loop's thread. */
+struct rate_state rate_take(struct rate *rate, struct cache *cache, struct rate_bucket bucket,
                             int64_t limit, int64_t cost);
 
 #endif

@@ -59,10 +59,13 @@ static struct str forwarded_for(struct flow *flow, int64_t hops)
     return found;
 }
 
-static struct str address_of(struct flow *flow, const struct api_world *world)
+struct str router_address(struct flow *flow)
 {
+    const struct api_world *world = api_call_of(flow)->thread->world;
     struct sockaddr_storage peer = {0};
     char host[INET6_ADDRSTRLEN] = "local";
+    if (flow->req == NULL)
+        return STR("gone");
     struct str forwarded = forwarded_for(flow, world->settings.proxy_hops);
     if (forwarded.len == 0) {
         flow->req->conn->callbacks->get_peername(flow->req->conn, (void *)&peer);
@@ -72,7 +75,7 @@ static struct str address_of(struct flow *flow, const struct api_world *world)
             inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&peer)->sin6_addr, host, sizeof(host));
         forwarded = str_of(host);
     }
-    return str_of(flow_printf(flow, "address:%.*s", STR_ARG(forwarded)));
+    return str_of(flow_printf(flow, "%.*s", STR_ARG(forwarded)));
 }
 
 /* ---- sending */
@@ -95,14 +98,14 @@ static const char *reason_of(int status)
     }
 }
 
+/* `name` is not copied. */
 static void add_header(h2o_req_t *req, const char *name, struct str value)
 {
-    size_t len = strlen(name);
-    h2o_iovec_t lower = h2o_strdup(&req->pool, name, len);
+    h2o_iovec_t lower = h2o_strdup(&req->pool, name, strlen(name));
     h2o_iovec_t copy = h2o_strdup(&req->pool, value.at, value.len);
     h2o_strtolower(lower.base, lower.len);
-    h2o_add_header_by_str(&req->pool, &req->res.headers, lower.base, len, 1,
-                          h2o_strdup(&req->pool, name, len).base, copy.base, copy.len);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, lower.base, lower.len, 1, name, copy.base,
+                          copy.len);
 }
 
 void api_set_header(struct flow *flow, const char *name, const char *value)
@@ -218,6 +221,8 @@ static enum log_level level_of(const struct api_call *call)
 static void log_end(struct flow *flow, int64_t duration_us)
 {
     const struct api_call *call = api_call_of(flow);
+    if (!log_is_on(level_of(call)))
+        return;
     char id[ID_TEXT_SIZE], account[ID_TEXT_SIZE], detail[FLOW_DETAIL_SIZE];
     bool has_account = !uuid_is_nil(call->principal.account_id.u);
     log_event(
@@ -293,7 +298,6 @@ static struct flow *begin(struct api_thread *thread, h2o_req_t *req, const struc
     call->is_head = route->is_head;
     call->is_options = route->is_options;
     copy_request(flow, req, route);
-    call->address = address_of(flow, thread->world);
     if (route->node != NULL && op == NULL) {
         struct buf allow = {0};
         route_allow(route->node, &allow);

@@ -14,6 +14,8 @@ struct st_h2o_req_t;
 
 /* Takes a request whose syntax was found good; answers it, now or later. */
 void router_handle(struct api_thread *thread, struct st_h2o_req_t *req);
+/* The client's address as text, behind the proxies that are trusted; "gone" once it is. */
+struct str router_address(struct flow *flow);
 /* Answers with a problem and closes the connection: for requests that are not to be trusted. */
 void router_refuse(struct api_thread *thread, struct st_h2o_req_t *req, enum err_code err,
                    const char *detail);

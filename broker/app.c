@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "api/auth.h"
+#include "api/catalogue.h"
 #include "api/jwt.h"
 #include "api/metrics.h"
 #include "api/rate.h"
@@ -166,6 +167,7 @@ static void open_thread(struct app *app, int index)
 static void close_thread(struct api_thread *thread)
 {
     db_destroy(thread->db);
+    api_catalogue_release(thread->catalogue);
     cache_destroy(thread->cache);
     auth_destroy(thread->auth);
 }

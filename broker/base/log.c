@@ -20,6 +20,11 @@ void log_set_level(enum log_level level)
     level_min = (int)level;
 }
 
+bool log_is_on(enum log_level level)
+{
+    return (int)level >= level_min;
+}
+
 enum log_level log_level_of(struct str name)
 {
     for (enum log_level level = LOG_DEBUG; level <= LOG_ERROR; level++)

@@ -7,6 +7,7 @@
 #ifndef UNDERCUT_BASE_LOG_H
 #define UNDERCUT_BASE_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "broker/base/str.h"
@@ -14,6 +15,7 @@
 enum log_level { LOG_DEBUG = 1, LOG_INFO, LOG_WARN, LOG_ERROR };
 
 void log_set_level(enum log_level level);
+bool log_is_on(enum log_level level); /* worth working out what to say */
 enum log_level log_level_of(struct str name); /* "debug", "info", "warn", "error"; else LOG_INFO */
 
 /* `event` is noun_verb-past. `format` makes the rest: space-separated key=value pairs. Values from

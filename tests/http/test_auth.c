@@ -169,10 +169,11 @@ static void forge(const char *header, const char *body, enum signing signing, st
 
 #define HEAD            "{\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":\"%K\"}"
 #define HEAD_WITH(more) "{\"alg\":\"ES256\",\"typ\":\"JWT\",\"kid\":\"%K\"," more "}"
-#define WHO             "\"iss\":\"undercut\",\"aud\":\"undercut-api\",\"sub\":\"%A\",\"key\":\"%Y\","
-#define WHAT            "\"scope\":\"workloads:read\",\"mode\":\"live\","
-#define WHEN            "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":1795225939"
-#define BODY            "{" WHO WHAT WHEN "}"
+
+#define WHO  "\"iss\":\"undercut\",\"aud\":\"undercut-api\",\"sub\":\"%A\",\"key\":\"%Y\","
+#define WHAT "\"scope\":\"workloads:read\",\"mode\":\"live\","
+#define WHEN "\"iat\":1795225339,\"nbf\":1795225339,\"exp\":1795225939"
+#define BODY "{" WHO WHAT WHEN "}"
 
 static const struct forgery {
     const char *what, *header, *body;
