@@ -51,7 +51,8 @@ void json_put_null(struct json_out *out, const char *key_or_null);
 /* RFC 3339; 0 becomes null. */
 void json_put_time(struct json_out *out, const char *key_or_null, int64_t at_us);
 /* `json` is JSON already. */
-void json_put_base64(struct json_out *out, const char *key_or_null, struct str bytes); /* standard */
+/* In standard base64, padded. */
+void json_put_base64(struct json_out *out, const char *key_or_null, struct str bytes);
 void json_put_raw(struct json_out *out, const char *key_or_null, struct str json);
 
 #endif
