@@ -34,6 +34,7 @@
 #define BACKOFF_MAX_MS      5000
 #define INVENTORY_MS        5000
 #define RECEIPT_INTERVAL_MS 60000
+#define URL_DEFAULT         "http://127.0.0.1:8080"
 #define BOOT_ID_PATH        "/proc/sys/kernel/random/boot_id"
 
 struct agent {
@@ -89,6 +90,9 @@ struct agent *agent_create(const struct config *config, const char *suffix, char
         agent_destroy(agent);
         return NULL;
     }
+    if (!agent->config.url[0])
+        (void)str_format(agent->config.url, sizeof(agent->config.url), "%s",
+                         agent->identity.is_enrolled ? agent->identity.url : URL_DEFAULT);
     inventory_refresh(agent);
     return agent;
 }
@@ -302,6 +306,30 @@ static void serve_end(struct agent *agent)
     log_event(LOG_INFO, "agent_ended", "node=%s", agent->identity.node_id);
 }
 
+/* Keeps the broker's view of our asks for `status`, and says so when a floor keeps us out. */
+static void asks_note(struct agent *agent, const json_t *asks)
+{
+    size_t i;
+    json_t *ask;
+    char *text = json_is_array(asks) ? json_dumps(asks, JSON_COMPACT) : NULL;
+    roster_lock(&agent->roster);
+    bool is_news = text && !str_equal_c(journal_get(agent->journal, "asks"), text);
+    if (is_news) {
+        journal_put(agent->journal, "asks", str_of(text));
+        journal_sync(agent->journal);
+    }
+    roster_unlock(&agent->roster);
+    json_array_foreach (asks, i, ask) {
+        if (!is_news || !str_equal_c(json_str(ask, "status"), "mismatch"))
+            continue;
+        log_event(LOG_WARN, "ask_mismatch", "class=%.*s floor_uusd=%lld ask_uusd=%lld",
+                  STR_ARG(json_str(ask, "class")),
+                  (long long)json_i64(ask, "node_price_uusd_per_device_hour", -1),
+                  (long long)json_i64(ask, "price_uusd_per_device_hour", -1));
+    }
+    free(text);
+}
+
 static void answer_apply(struct agent *agent, struct str answer)
 {
     struct desired desired;
@@ -315,6 +343,7 @@ static void answer_apply(struct agent *agent, struct str answer)
     must(str_format(agent->known_version, sizeof(agent->known_version), "%s", desired.version));
     agent->has_inventory_due = desired.want_inventory;
     logs_set_quota(agent->logs, desired.log_bytes_max);
+    asks_note(agent, json_object_get(desired.json, "asks"));
     converge_apply(&agent->converge, &desired);
     desired_finish(&desired);
 }

@@ -95,7 +95,6 @@ bool config_read(int argc, char **argv, struct config *ret_config, char ret_why[
 static void defaults_set(struct config *config)
 {
     *config = (struct config){.runner = RUNNER_ENGINE, .time_scale = 1};
-    (void)str_format(config->url, sizeof(config->url), "http://127.0.0.1:8080");
     (void)str_format(config->state_dir, sizeof(config->state_dir), "/var/lib/undercut-agent");
     (void)str_format(config->engine_url, sizeof(config->engine_url),
                      "unix:///run/podman/podman.sock");
@@ -277,7 +276,7 @@ const char *config_help(void)
            "  undercut-agent status  what this machine is and what it runs, from its state\n"
            "\n"
            "Options (and the variable that sets the same):\n"
-           "  --url URL             broker [UNDERCUT_URL, http://127.0.0.1:8080]\n"
+           "  --url URL             broker [UNDERCUT_URL, the one enrolled with]\n"
            "  --state-dir DIR       identity and journal [UNDERCUT_AGENT_STATE_DIR]\n"
            "  --token uct_...       one-time enrolment token [UNDERCUT_AGENT_TOKEN]\n"
            "  --name NAME           shown to you [UNDERCUT_AGENT_NAME, the host name]\n"

@@ -37,7 +37,7 @@ struct config_slot {
 
 struct config {
     enum config_command command;
-    char url[CONFIG_TEXT_SIZE]; /* of the broker, without a slash at the end */
+    char url[CONFIG_TEXT_SIZE]; /* of the broker, no slash at the end; "": not said */
     char state_dir[CONFIG_TEXT_SIZE];
     char token[CONFIG_TEXT_SIZE];
     char name[64];

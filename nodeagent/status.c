@@ -4,11 +4,37 @@
 #include <unistd.h>
 
 #include "broker/base/json.h"
+#include "broker/base/money.h"
 #include "nodeagent/identity.h"
 #include "nodeagent/journal.h"
 #include "nodeagent/lease.h"
 
 #define PATH_SIZE 512
+
+static void print_price(const json_t *ask, const char *key)
+{
+    char usd[32];
+    int64_t uusd = json_i64(ask, key, -1);
+    printf("  %10s", uusd < 0 ? "-" : money_format_usd(uusd, usd));
+}
+
+/* The account's ask and this machine's floor must be one: else the machine is left out. */
+static void print_asks(struct str text)
+{
+    char why[128];
+    size_t i;
+    json_t *ask;
+    json_t *asks = json_parse(text, why, sizeof(why));
+    if (json_array_size(asks))
+        printf("\n%-24s  %10s  %10s  %s\n", "CLASS", "ASK", "FLOOR", "STATUS");
+    json_array_foreach (asks, i, ask) {
+        printf("%-24.*s", STR_ARG(json_str(ask, "class")));
+        print_price(ask, "price_uusd_per_device_hour");
+        print_price(ask, "node_price_uusd_per_device_hour");
+        printf("  %.*s\n", STR_ARG(json_str(ask, "status")));
+    }
+    json_decref(asks);
+}
 
 static void print_people(const struct identity *identity, const struct journal *journal)
 {
@@ -25,6 +51,7 @@ static void print_people(const struct identity *identity, const struct journal *
                    lease->reason);
         lease_destroy(lease);
     }
+    print_asks(journal_get(journal, "asks"));
 }
 
 static void print_json(const struct identity *identity, const struct journal *journal)
@@ -41,6 +68,8 @@ static void print_json(const struct identity *identity, const struct journal *jo
     json_put_c(&out, "url", identity->url);
     struct str seq = journal_get(journal, "receipt_seq");
     json_put_raw(&out, "receipt_seq", seq.at ? seq : STR("0"));
+    struct str asks = journal_get(journal, "asks");
+    json_put_raw(&out, "asks", asks.at ? asks : STR("[]"));
     json_array_open(&out, "leases");
     for (size_t i = 0; journal_each(journal, i, &key, &json); i++)
         if (str_starts_with(key, STR("lease:")))

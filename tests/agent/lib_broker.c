@@ -470,11 +470,13 @@ static json_t *desired_make(struct broker *broker)
         if (broker->leases[i].wanted)
             json_array_append_new(leases, json_deep_copy(broker->leases[i].wanted));
     must(str_format(version, sizeof(version), "%lld", (long long)broker->version));
-    return json_pack("{s:s,s:I,s:I,s:b,s:I,s:I,s:[],s:o}", "desired_version", version,
-                     "server_time_us", (json_int_t)clock_now_us(), "receipt_seq",
+    return json_pack("{s:s,s:I,s:I,s:b,s:I,s:I,s:[{s:s,s:s,s:I,s:s,s:I}],s:o}", "desired_version",
+                     version, "server_time_us", (json_int_t)clock_now_us(), "receipt_seq",
                      (json_int_t)broker->receipt_seq, "want_inventory", 0, "receipt_interval_ms",
                      (json_int_t)broker->receipt_interval_ms, "log_bytes_max", (json_int_t)4194304,
-                     "asks", "leases", leases);
+                     "asks", "class", "cpu-2c4g", "region", "eu-west", "price_uusd_per_device_hour",
+                     (json_int_t)300000, "status", "mismatch", "node_price_uusd_per_device_hour",
+                     (json_int_t)310000, "leases", leases);
 }
 
 static bool is_hung_up(int fd)

@@ -265,6 +265,39 @@ static void a_second_agent_on_the_same_state_is_refused(void **state)
     assert_int_equal(process_end(second, 0), 1);
 }
 
+static void status_shows_leases_and_both_prices(void **state)
+{
+    struct rig *rig = *state;
+    char command[1024];
+    char program[512];
+    char text[4096];
+    want(rig, "{}");
+    assert_true(broker_wait_state(rig->broker, rig->lease_id, "running", WAIT_MS));
+    program_path("bin/undercut-agent", program, sizeof(program));
+    assert_true(
+        str_format(command, sizeof(command), "%s status --state-dir %s", program, rig->state_dir));
+    FILE *pipe = popen(command, "re");
+    assert_non_null(pipe);
+    text[fread(text, 1, sizeof(text) - 1, pipe)] = '\0';
+    assert_int_equal(pclose(pipe), 0);
+    assert_non_null(strstr(text, rig->lease_id));
+    assert_non_null(strstr(text, "running"));
+    assert_non_null(strstr(text, "0.30        0.31  mismatch"));
+}
+
+static void an_enrolled_agent_remembers_its_broker(void **state)
+{
+    struct rig *rig = *state;
+    char program[512];
+    assert_true(broker_wait_syncs(rig->broker, 1, WAIT_MS));
+    process_end(rig->agent, SIGTERM);
+    program_path("bin/undercut-agent", program, sizeof(program));
+    const char *const argv[] = {program,       "run",          "--runner", "simulated",
+                                "--state-dir", rig->state_dir, NULL};
+    rig->agent = process_start(argv);
+    assert_true(broker_wait_syncs(rig->broker, 1, WAIT_MS));
+}
+
 static void a_bad_token_ends_the_agent_with_an_error(void **state)
 {
     struct rig *rig = *state;
@@ -338,6 +371,8 @@ int main(void)
         RIGGED(a_silent_broker_stops_nothing),
         RIGGED(the_key_and_the_state_are_private),
         RIGGED(a_second_agent_on_the_same_state_is_refused),
+        RIGGED(status_shows_leases_and_both_prices),
+        RIGGED(an_enrolled_agent_remembers_its_broker),
         RIGGED(a_bad_token_ends_the_agent_with_an_error),
         RIGGED(ignored_awards_are_never_acknowledged),
         cmocka_unit_test_setup_teardown(a_fleet_enrols_from_its_tokens_file, fleet_up, rig_down),
