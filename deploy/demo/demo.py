@@ -34,7 +34,8 @@ OPERATORS = [  # region, USD per device-hour
     ("ap-southeast", "0.21"), ("ap-southeast", "0.25"), ("ap-southeast", "0.29")]
 # A real market waits 10 s before it calls a node unknown and 60 s before it calls it lost, and settles
 # each minute. The demo is shorter, and says so.
-QUICK = {"node_unknown_ms": 2000, "node_lost_ms": 6000, "settle_interval_ms": 1000, "receipt_interval_ms": 1000}
+QUICK = {"node_unknown_ms": 2000, "node_lost_ms": 6000, "sync_hold_ms": 500, "settle_interval_ms": 1000,
+         "receipt_interval_ms": 1000}
 
 
 class DemoError(RuntimeError):
@@ -219,7 +220,7 @@ def batch_follow(stack, operators, batch, auditor, stages):
         progress_show(batch, began)
         if batch.state["terminal"]:
             break
-        if stages.name != "rendering" and batch.state["replicas_running"] == TILES:
+        if stages.name == "auction and start" and batch.state["replicas_running"] == TILES:
             stages.next("rendering")
         if victim is None and stages.name == "rendering" and min(map(batch.tile_percent, range(TILES))) >= 25:
             victim = machine_lose(stack, operators, batch)
