@@ -278,8 +278,10 @@ static void on_request_disposed(void *data)
 {
     struct request_note *note = data;
     note->thread->requests_count--;
-    if (note->conn != NULL)
-        note->conn->is_busy = false;
+    if (note->conn == NULL)
+        return;
+    note->conn->is_busy = false;
+    conn_unwatch(note->conn); /* h2o reads on */
 }
 
 static struct server_thread *thread_of(struct server *server, const h2o_req_t *req)
@@ -311,8 +313,10 @@ static int on_request(h2o_handler_t *super, h2o_req_t *req)
         h2o_mem_alloc_shared(&req->pool, sizeof(*note), on_request_disposed);
     *note = (struct request_note){.thread = thread, .conn = conn_of(req)};
     thread->requests_count++;
-    if (note->conn != NULL)
+    if (note->conn != NULL) {
         note->conn->is_busy = true;
+        conn_keep(note->conn);
+    }
     enum err_code err = ERR_OK;
     const char *detail = "";
     if (strict_check(req, (size_t)server->body_max, &err, &detail))

@@ -25,12 +25,25 @@ static uint64_t stamp_next(void)
     return mine;
 }
 
+/* From a store per thread: the system call would be an eighth of what a request costs. */
+static void random_eight(uint8_t *ret)
+{
+    static _Thread_local uint8_t store[512];
+    static _Thread_local size_t left;
+    if (left == 0) {
+        random_bytes(store, sizeof(store));
+        left = sizeof(store);
+    }
+    left -= 8;
+    memcpy(ret, store + left, 8);
+}
+
 struct uuid uuid_v7(void)
 {
     uint64_t stamp = stamp_next();
     uint64_t ms = stamp >> 12;
     struct uuid id;
-    random_bytes(id.bytes + 8, 8);
+    random_eight(id.bytes + 8);
     for (int i = 0; i < 6; i++)
         id.bytes[i] = (uint8_t)(ms >> (40 - 8 * i));
     id.bytes[6] = (uint8_t)(0x70 | (stamp >> 8 & 15));

@@ -84,6 +84,16 @@ void conn_watch(struct conn *conn, void (*gone)(void *data), void *data)
     h2o_socket_read_start(conn->sock, on_something);
 }
 
+static void ignore(void *data)
+{
+    (void)data; /* the answer's write will fail */
+}
+
+void conn_keep(struct conn *conn)
+{
+    conn_watch(conn, ignore, NULL);
+}
+
 void conn_unwatch(struct conn *conn)
 {
     if (conn->gone == NULL)
