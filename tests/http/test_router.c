@@ -156,7 +156,7 @@ static void every_request_gets_its_answer(void **state)
         {"GET", "/v1/account", "Authorization: Bearer uc_live_x\r\n", NULL, 503, "database_busy"},
         {"GET", "/v1/account", "Authorization: Bearer uc_live_x\r\n", NULL, 503, "retry-after: 1"},
         {"POST", "/v1/accounts", JSON, NAMED, 503, "database_busy"},
-        {"POST", "/v1/accounts", JSON, NAMED, 503, "ratelimit-policy: default;q=200;w=60"},
+        {"POST", "/v1/accounts", JSON, NAMED, 503, "ratelimit-policy: \"default\";q=200;w=60"},
         {"POST", "/v1/accounts", JSON, "{\"name\":\"x\",\"shoe\":1}", 422, "\"pointer\":\"/shoe\""},
         {"POST", "/v1/accounts", JSON, "{\"name\":\"x\",\"name\":\"y\"}", 400, "duplicate"},
         {"POST", "/v1/accounts", JSON, "{\"name\":", 400, "line 1"},
@@ -243,7 +243,7 @@ static void too_many_requests_are_told_when_to_come_back(void **state)
     }
     assert_int_equal(status, 429);
     assert_non_null(strcasestr(answer.at, "retry-after: "));
-    assert_non_null(strcasestr(answer.at, "ratelimit: default;r=0;t="));
+    assert_non_null(strcasestr(answer.at, "ratelimit: \"default\";r=0;t="));
     request("GET", "/healthz", "", NULL, &answer); /* never limited */
     assert_int_equal(status_of(&answer), 200);
     request("DELETE", "/v1/workloads/x", "", NULL, &answer);
