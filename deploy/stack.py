@@ -272,7 +272,7 @@ class Podman:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.socket)
         self.process = Process("podman", self.argv("system", "service", "--time=0", f"unix://{self.socket}"),
-                               self.log, env=self.env()).start()
+                               self.log, env=self.env(), cwd=self.runroot).start()  # conmon leaves files in it
         wait_until("podman", 20, lambda: os.path.exists(self.socket), self.process)
 
     def run(self, *words, **kwargs):

@@ -71,9 +71,9 @@ def seed():
 
 
 def manifest(**more):
-    """A CPU workload that any FakeNode can run."""
+    """A CPU workload that any FakeNode can run; its reserve is its own, far above the catalogue's price."""
     made = {"image": "example.org/x:1", "resources": {"cpu": {"vcpu": 1, "memory_mib": 512}},
-            "reserve_uusd_per_hour": 3600000, "max_duration_s": 600,
+            "reserve_uusd_per_hour": 3600000, "price_policy": "limit", "max_duration_s": 600,
             "placement": {"regions": ["eu-west"]}, **more}
     return {k: v for k, v in made.items() if v is not None}
 
@@ -168,7 +168,7 @@ class ApiCase(unittest.TestCase):
         return http
 
     @classmethod
-    def tester(cls, credit_usd=100):
+    def trial_account(cls, credit_usd=100):
         """A test account: the only kind that may take simulated hardware."""
         return cls.account(credit_usd, "test")
 

@@ -28,7 +28,7 @@ class ContainersTest(ApiCase):
                       for number, price in enumerate(("0.20", "0.24"), 1)]
 
     def setUp(self):
-        self.tenant = self.tester(1)
+        self.tenant = self.trial_account(1)
 
     def cli(self, *words):
         env = {**self.stack.env(), "UNDERCUT_URL": self.broker.url, "UNDERCUT_API_KEY": self.tenant.key,
@@ -118,7 +118,7 @@ class ContainersTest(ApiCase):
         self.assertEqual(done.returncode, 8)
 
     def test_an_empty_wallet_at_the_door(self):
-        poor = self.tester(0)
+        poor = self.trial_account(0)
         problem = self.refused(402, "insufficient_funds", poor.post, "/v1/workloads", simulated())
         self.assertIn("0.10", problem["detail"])
         self.assertEqual(poor.get("/v1/workloads")["data"], [])

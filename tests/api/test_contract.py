@@ -14,7 +14,8 @@ class ContractTest(ApiCase):
     def prepare(cls):
         cls.contract = Contract()
         cls.ada = cls.account()
-        cls.made_node = cls.node(cls.ada)
+        cls.bob = cls.account(0)  # nobody is ever matched with a node of their own
+        cls.made_node = cls.node(cls.bob)
         cls.key = cls.ada.post("/v1/api-keys", {"name": "spare", "scopes": ["money:read"]})
         cls.workload = cls.ada.post("/v1/workloads", manifest(name="mine"))
         cls.lease_id = cls.made_node.take(cls)[0]
@@ -52,15 +53,15 @@ class ContractTest(ApiCase):
             "workload_apply": lambda: ada.put(f"/v1/workloads/{name}", manifest(labels={"a": "b"})),
             "workload_logs": lambda: ada.get(f"/v1/workloads/{wid}/logs?format=ndjson"),
             "event_stream": lambda: ada.get("/v1/events?after=0"),
-            "lease_list": lambda: ada.get("/v1/leases?role=operator&limit=1"),
+            "lease_list": lambda: self.bob.get("/v1/leases?role=operator&limit=1"),
             "lease_get": lambda: ada.get(f"/v1/leases/{self.lease_id}"),
             "workload_delete": lambda: ada.delete(f"/v1/workloads/{wid}"),
             "node_token_create": lambda: account.post("/v1/node-tokens", {"region": "us-east"}),
             "node_enrol": spare.enrol,
             "node_sync": spare.sync,
             "node_logs": lambda: spare.answered(f"/v1/nodes/{spare.node_id}/logs", {"chunks": []}),
-            "node_list": lambda: ada.get("/v1/nodes"),
-            "node_get": lambda: ada.get(f"/v1/nodes/{node.node_id}"),
+            "node_list": lambda: self.bob.get("/v1/nodes"),
+            "node_get": lambda: self.bob.get(f"/v1/nodes/{node.node_id}"),
             "node_delete": lambda: account.delete(f"/v1/nodes/{spare.node_id}"),
             "ask_put": lambda: account.put("/v1/asks/rtx-4090/us-east", {"price_uusd_per_device_hour": 5}),
             "ask_list": lambda: account.get("/v1/asks"),

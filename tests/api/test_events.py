@@ -166,7 +166,7 @@ class EventsTest(ApiCase):
         return sum(r[1].endswith(port) and r[3] in ("01", "08") for r in rows)
 
 
-class LogsTest(ApiCase):
+class LogCase(ApiCase):
     def setUp(self):
         self.tenant = self.account()
         self.node_ = self.node(slots=2)
@@ -197,6 +197,8 @@ class LogsTest(ApiCase):
         for lease_id in leases:
             self.node_.exit(lease_id, "completed", 0, healthy_ms=1)
 
+
+class LogsTest(LogCase):
     def test_output_is_kept_after_the_end_as_text_and_as_lines_with_their_origin(self):
         path, (lease_id,) = self.running()
         self.node_.log(lease_id, 0, "hello\n")
@@ -247,7 +249,7 @@ class LogsTest(ApiCase):
         self.end(lease_id)
 
 
-class LogQuotaTest(LogsTest):
+class LogQuotaTest(LogCase):
     settings = {"log_bytes_max": 1000}
 
     def test_output_over_the_quota_is_dropped_and_the_agent_is_told(self):

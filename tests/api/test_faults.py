@@ -72,7 +72,7 @@ class RedisTest(FaultCase):
     def test_emptying_and_killing_redis_loses_nothing(self):
         for number in range(2):
             self.agent(f"r{number}", gpus=4)
-        tenant = self.tester(20)
+        tenant = self.trial_account(20)
         self.workloads_post(tenant, 8, run_s=3)
         self.stack.redis.command("FLUSHALL")
         self.until("leases", lambda: tenant.get("/v1/leases?state=running")["data"], 30)
@@ -112,7 +112,7 @@ class ChaosTest(FaultCase):
         operators = [self.account(0) for _ in range(4)]
         self.agents = [self.agent(f"m{i}", price=f"0.{20 + 2 * (i % 4)}", http=operators[i % 4], gpus=7,
                                   region=("eu-west", "us-east")[i % 2]) for i in range(8)]
-        tenant = self.tester(100)
+        tenant = self.trial_account(100)
         victims = [self.kill_postgres, self.kill_broker, self.kill_agent, self.kill_agent] * 2
         self.rng.shuffle(victims)
         self.workloads_post(tenant, 25, run_s=4, replicas=2, min_replicas=1)
@@ -259,7 +259,7 @@ class TwoBrokersTest(FaultCase):
     def prepare(cls):
         cls.brokers = [cls.broker, cls.stack.broker_add("second", **{**cls.stack.settings})]
         cls.watch(cls.brokers[1])
-        cls.tenant = cls.tester()
+        cls.tenant = cls.trial_account()
         cls.fleet = cls.agent("pair", gpus=4)
 
     def leader(self):

@@ -21,11 +21,11 @@ class TenancyTest(ApiCase):
     def prepare(cls):
         cls.contract = Contract()
         cls.ada, cls.eve = cls.account(), cls.account()
-        cls.mine = cls.node(cls.ada)
+        cls.mine, theirs = cls.node(cls.ada), cls.node()  # nobody is ever matched with a node of their own
         workload = cls.ada.post("/v1/workloads", manifest(name="secret-plan"))
-        lease_id = cls.mine.take(cls)[0]
-        cls.mine.run(lease_id)
-        cls.mine.log(lease_id, 0, "hello\n")
+        lease_id = theirs.take(cls)[0]
+        theirs.run(lease_id)
+        theirs.log(lease_id, 0, "hello\n")
         cls.things = {"workload": workload["workload_id"], "lease_id": lease_id, "node_id": cls.mine.node_id,
                       "key_id": cls.ada.post("/v1/api-keys", {"name": "k", "scopes": ["money:read"]})["key_id"]}
 
