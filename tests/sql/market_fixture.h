@@ -133,6 +133,7 @@ static const char fixture_sql[] =
 struct market_world {
     const char *conninfo;
     struct session *session;
+    PGconn *conn;
 };
 
 static inline void world_open(struct market_world *world)
@@ -140,42 +141,66 @@ static inline void world_open(struct market_world *world)
     char why[256];
     world->conninfo = pg_fresh();
     pg_execute(world->conninfo, fixture_sql);
+    world->conn = PQconnectdb(world->conninfo);
     world->session = session_open(world->conninfo, "test", why, sizeof(why));
-    must(world->session != NULL);
+    must(world->session != NULL && PQstatus(world->conn) == CONNECTION_OK);
 }
 
 static inline void world_close(struct market_world *world)
 {
     session_close(world->session);
+    PQfinish(world->conn);
+}
+
+/* The connection of a world is one thread's; it comes back after the database was killed. */
+static inline PGresult *world_query(const struct market_world *world, const char *format,
+                                    va_list args)
+{
+    char sql[2048];
+    must(vsnprintf(sql, sizeof(sql), format, args) < (int)sizeof(sql));
+    if (PQstatus(world->conn) != CONNECTION_OK)
+        PQreset(world->conn);
+    PGresult *result = PQexec(world->conn, sql);
+    if (PQstatus(world->conn) != CONNECTION_OK) {
+        PQclear(result);
+        PQreset(world->conn);
+        result = PQexec(world->conn, sql);
+    }
+    ExecStatusType status = PQresultStatus(result);
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
+        fail_msg("%s: %s", sql, PQerrorMessage(world->conn));
+    return result;
 }
 
 static inline void world_do(const struct market_world *world, const char *format, ...)
     PRINTF_LIKE(2, 3);
 static inline void world_do(const struct market_world *world, const char *format, ...)
 {
-    char sql[2048];
     va_list args;
     va_start(args, format);
-    must(vsnprintf(sql, sizeof(sql), format, args) < (int)sizeof(sql));
+    PQclear(world_query(world, format, args));
     va_end(args);
-    pg_execute(world->conninfo, sql);
 }
 
+/* First column of the first row as text, "" for none; static buffer. */
 static inline const char *world_ask(const struct market_world *world, const char *format, ...)
     PRINTF_LIKE(2, 3);
 static inline const char *world_ask(const struct market_world *world, const char *format, ...)
 {
-    char sql[2048];
+    static char answer[512];
     va_list args;
     va_start(args, format);
-    must(vsnprintf(sql, sizeof(sql), format, args) < (int)sizeof(sql));
+    PGresult *result = world_query(world, format, args);
     va_end(args);
-    return pg_query_one(world->conninfo, sql);
+    const char *value = PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "";
+    (void)str_format(answer, sizeof(answer), "%s", value);
+    PQclear(result);
+    return answer;
 }
 
 static inline int64_t world_number(const struct market_world *world, const char *sql)
 {
-    return strtoll(pg_query_one(world->conninfo, sql), NULL, 10);
+    return strtoll(world_ask(world, "%s", sql), NULL, 10);
 }
 
 static inline struct uuid world_uuid(const char *text)

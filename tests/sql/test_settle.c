@@ -262,7 +262,7 @@ static void seals_find_a_changed_journal(void **unused)
     assert_int_equal(ledger_seal_check(world.session, &bad), ERR_OK);
     assert_int_equal(bad, 0);
     world_do(&world,
-             "set session_replication_role = replica; update journals set memo = 'gift' where "
+             "set local session_replication_role = replica; update journals set memo = 'gift' where "
              "journal_id = (select max(journal_id) from journals)");
     assert_int_equal(ledger_seal_check(world.session, &bad), ERR_OK);
     assert_int_equal(bad, 2);
