@@ -309,6 +309,8 @@ bool manifest_terms(struct schema_binding *binding, const struct manifest *manif
     take_classes(&candidates, manifest, ret);
     int64_t held_s = least(ret->max_duration_s, context->hold_s);
     ret->hold_uusd = ret->replicas * mul_div_ceil(ret->reserve_uusd_per_hour, held_s, 3600);
+    if (ret->has_budget) /* what is set aside is all that can be spent */
+        ret->hold_uusd = least(ret->hold_uusd, ret->budget_uusd);
     return true;
 }
 
