@@ -130,23 +130,25 @@ static void configure_h2o(struct server *server, const struct server_config *con
         on_setup_error;
 }
 
-static void write_problem(struct buf *to, enum err_code err, const char *detail)
+/* `id` comes back as the header wants it. */
+static void write_problem(struct buf *to, enum err_code err, const char *detail,
+                          char id[ID_TEXT_SIZE])
 {
-    char id[ID_TEXT_SIZE];
-    problem_write(&(struct problem){.err = err,
-                                    .detail = detail,
-                                    .request_id = request_id_text(request_id_new(), id)},
-                  to);
+    const struct problem problem = {
+        .err = err, .detail = detail, .request_id = request_id_text(request_id_new(), id)};
+    problem_write(&problem, to);
 }
 
 static void write_overloaded(struct buf *to)
 {
     struct buf body = {0};
-    write_problem(&body, ERR_OVERLOADED, "Too many connections are open.");
+    char id[ID_TEXT_SIZE]; /* one text for all: nobody can tell these apart, nor needs to */
+    write_problem(&body, ERR_OVERLOADED, "Too many connections are open.", id);
     buf_add_format(to,
                    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: " PROBLEM_CONTENT_TYPE
-                   "\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%.*s",
-                   body.len, STR_ARG(buf_str(&body)));
+                   "\r\nRequest-Id: %s\r\nRetry-After: 1\r\nConnection: close\r\n"
+                   "Content-Length: %zu\r\n\r\n%.*s",
+                   id, body.len, STR_ARG(buf_str(&body)));
     buf_finish(&body);
 }
 
@@ -348,9 +350,14 @@ static void on_setup_error(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t *
     struct buf body = {0};
     (void)filter;
     bool is_too_large = req->res.status == 413;
+    char id[ID_TEXT_SIZE];
     write_problem(&body, is_too_large ? ERR_BODY_TOO_LARGE : ERR_MALFORMED_REQUEST,
                   is_too_large ? "The body exceeds the limit."
-                               : "The framing of the body, or the expectation, is not valid.");
+                               : "The framing of the body, or the expectation, is not valid.",
+                  id);
+    h2o_iovec_t id_copy = h2o_strdup(&req->pool, id, SIZE_MAX);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("request-id"), 0, "Request-Id",
+                          id_copy.base, id_copy.len);
     struct error_stream *stream =
         (struct error_stream *)h2o_add_ostream(req, sizeof(*stream), slot);
     h2o_iovec_t copy = h2o_strdup(&req->pool, body.at, body.len);
