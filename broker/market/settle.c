@@ -20,13 +20,14 @@
 #define TURN_MS             1000
 #define NAME_SIZE           96
 #define DAYS_AHEAD          7
+#define TOP_UP_EVERY_MS     60000 /* at least, however long the interval is */
 #define PARTITIONS_EVERY_MS 3600000
 
 struct settle {
     struct settle_config config;
     char office_name[NAME_SIZE];
     struct office office;
-    int64_t tick_mono_ms, seal_mono_ms, partitions_mono_ms; /* when each is due */
+    int64_t tick_mono_ms, top_up_mono_ms, seal_mono_ms, partitions_mono_ms; /* when each is due */
     struct worker *worker;
     pthread_mutex_t mutex; /* figures */
     struct settle_figures figures;
@@ -153,8 +154,7 @@ static enum err_code settle_interval(struct settle *settle)
         return err;
     if (!look.is_settled) {
         err = settle_tick(settle, look.tick);
-        if (err == ERR_OK)
-            err = settle_top_up(settle);
+        settle->top_up_mono_ms = 0;
     }
     if (err == ERR_OK)
         settle->tick_mono_ms = clock_mono_ms() + look.left_ms;
@@ -171,6 +171,10 @@ static enum err_code settle_due(struct settle *settle)
     }
     if (err == ERR_OK && now_mono_ms >= settle->tick_mono_ms)
         err = settle_interval(settle);
+    if (err == ERR_OK && now_mono_ms >= settle->top_up_mono_ms) {
+        err = settle_top_up(settle);
+        settle->top_up_mono_ms = now_mono_ms + TOP_UP_EVERY_MS;
+    }
     if (err == ERR_OK && now_mono_ms >= settle->seal_mono_ms) {
         err = settle_seal(settle);
         settle->seal_mono_ms = now_mono_ms + settle->config.seal_ms;

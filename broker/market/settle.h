@@ -4,8 +4,9 @@
  * for money. settle_start/stop from the owner's thread, settle_metrics from any. What a lease owes
  * is reckoned from its start (billing/meter.h; the SQL does the same), so it does not matter how
  * often, how late or by whom it is settled; the row in `ticks` makes each interval happen once.
- * Ticks and top-ups are transactions of their own. Every minute journals that are final are sealed
- * (ledger_seal.h), and day partitions are made a week ahead.
+ * Ticks and top-ups are transactions of their own; a top-up follows each tick, and comes each
+ * minute of a longer interval. Every minute journals that are final are sealed (ledger_seal.h), and
+ * day partitions are made a week ahead.
  */
 #ifndef UNDERCUT_MARKET_SETTLE_H
 #define UNDERCUT_MARKET_SETTLE_H
