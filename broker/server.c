@@ -139,6 +139,13 @@ static void write_problem(struct buf *to, enum err_code err, const char *detail,
     problem_write(&problem, to);
 }
 
+static void add_request_id(h2o_req_t *req, const char *id)
+{
+    h2o_iovec_t copy = h2o_strdup(&req->pool, id, SIZE_MAX);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("request-id"), 0, "Request-Id",
+                          copy.base, copy.len);
+}
+
 static void write_overloaded(struct buf *to)
 {
     struct buf body = {0};
@@ -297,7 +304,9 @@ static struct server_thread *thread_of(struct server *server, const h2o_req_t *r
 static void send_problem(h2o_req_t *req, enum err_code err, const char *detail)
 {
     struct buf body = {0};
-    write_problem(&body, err, detail);
+    char id[ID_TEXT_SIZE];
+    write_problem(&body, err, detail, id);
+    add_request_id(req, id);
     req->res.status = err_info(err)->http_status;
     req->res.reason = err_info(err)->title;
     req->res.content_length = body.len;
@@ -355,9 +364,7 @@ static void on_setup_error(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t *
                   is_too_large ? "The body exceeds the limit."
                                : "The framing of the body, or the expectation, is not valid.",
                   id);
-    h2o_iovec_t id_copy = h2o_strdup(&req->pool, id, SIZE_MAX);
-    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("request-id"), 0, "Request-Id",
-                          id_copy.base, id_copy.len);
+    add_request_id(req, id);
     struct error_stream *stream =
         (struct error_stream *)h2o_add_ostream(req, sizeof(*stream), slot);
     h2o_iovec_t copy = h2o_strdup(&req->pool, body.at, body.len);
