@@ -21,6 +21,10 @@
 #define WRITE_STUCK_MS   10000 /* the server's own statement_timeout answers before */
 #define DOWN_PATIENCE_MS 2000
 #define CHECK_MS         250
+/* Every statement is written for one plan, and replanning costs more than running most of them. */
+#define SESSION_OPTIONS                                  \
+    "-c jit=off -c timezone=UTC -c statement_timeout=4500" \
+    " -c plan_cache_mode=force_generic_plan"
 
 static void turn_end(void *data);
 static void check_health(struct timer *timer);
@@ -82,8 +86,8 @@ static struct db_op *op_create(struct db *db, struct db_call *call,
     op->call = call;
     op->statement = statement;
     op->params = *params;
-    op->next = NULL;
-    op->tries_count = 0;
+    op->next = op->mates = NULL;
+    op->mates_count = op->tries_count = 0;
     *params = (struct sql_params){.count = 0};
     return op;
 }
@@ -127,6 +131,34 @@ void db_op_fail(struct db *db, struct db_op *op, const struct sql_trouble *troub
     op_complete(db, op);
 }
 
+void db_members_point(struct db *db, struct db_op *const *members, int count,
+                      const char **ret_values, int *ret_lengths)
+{
+    const struct sql_statement *statement = members[0]->statement;
+    if (!statement->is_batch) {
+        sql_params_point(&members[0]->params, ret_values, ret_lengths);
+        return;
+    }
+    sql_batch_reset(&db->batch);
+    for (int i = 0; i < count; i++)
+        sql_batch_add(&db->batch, statement, &members[i]->params);
+    sql_batch_point(&db->batch, statement, ret_values, ret_lengths);
+}
+
+void db_members_succeed(struct db *db, struct db_op *const *members, int count,
+                        struct sql_result *result)
+{
+    int rows_count = sql_result_rows(result), row = 0;
+    for (int i = 0; i < count; i++) {
+        int first = row;
+        while (row < rows_count && sql_get_int4(result, row, 0) == i + 1)
+            row++;
+        db_op_succeed(db, members[i], result, first, row - first);
+    }
+    must(row == rows_count); /* a statement that does not order by ord, or invents positions */
+    sql_result_release(result);
+}
+
 void db_report(struct db *db, const struct sql_statement *statement,
                const struct sql_trouble *trouble)
 {
@@ -145,13 +177,12 @@ struct db *db_create(struct loop *loop, const char *conninfo, const char *applic
     struct pg_pipe_config config = {
         .conninfo = conninfo,
         .application_name = application_name,
-        .options = "-c jit=off -c timezone=UTC -c statement_timeout=4500"
-                   " -c default_transaction_read_only=on",
+        .options = SESSION_OPTIONS " -c default_transaction_read_only=on",
         .events = &db_read_events,
         .data = db,
     };
     db->read.pipe = pg_pipe_create(loop, &config);
-    config.options = "-c jit=off -c timezone=UTC -c statement_timeout=4500";
+    config.options = SESSION_OPTIONS;
     config.events = &db_write_events;
     db->write.pipe = pg_pipe_create(loop, &config);
     db->check = (struct timer){.fire = check_health, .data = db};

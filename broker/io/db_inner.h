@@ -15,6 +15,8 @@ struct db_op {
     const struct sql_statement *statement;
     struct sql_params params;
     struct db_op *next;
+    struct db_op *mates; /* of a batch of reads that this op leads: the other calls, by `mates` */
+    int mates_count;
     int tries_count;
 };
 
@@ -78,6 +80,13 @@ void db_op_succeed(struct db *db, struct db_op *op, struct sql_result *result, i
 void db_op_fail(struct db *db, struct db_op *op, const struct sql_trouble *trouble);
 void db_report(struct db *db, const struct sql_statement *statement,
                const struct sql_trouble *trouble);
+
+/* Points libpq at one array per parameter of the members of a batch, or at a single op's. */
+void db_members_point(struct db *db, struct db_op *const *members, int count,
+                      const char **ret_values, int *ret_lengths);
+/* Gives each member of a batch the rows that carry its 1-based position; consumes `result`. */
+void db_members_succeed(struct db *db, struct db_op *const *members, int count,
+                        struct sql_result *result);
 
 /* db_read.c */
 extern const struct pg_pipe_events db_read_events;

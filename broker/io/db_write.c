@@ -106,16 +106,8 @@ static bool write_send(struct db *db, struct db_op *const *members, int count, v
 {
     const char *values[SQL_PARAMS_MAX];
     int lengths[SQL_PARAMS_MAX];
-    const struct sql_statement *statement = members[0]->statement;
-    if (statement->is_batch) {
-        sql_batch_reset(&db->batch);
-        for (int i = 0; i < count; i++)
-            sql_batch_add(&db->batch, statement, &members[i]->params);
-        sql_batch_point(&db->batch, statement, values, lengths);
-    } else {
-        sql_params_point(&members[0]->params, values, lengths);
-    }
-    return pg_pipe_send(db->write.pipe, statement, values, lengths, token) &&
+    db_members_point(db, members, count, values, lengths);
+    return pg_pipe_send(db->write.pipe, members[0]->statement, values, lengths, token) &&
            pg_pipe_sync(db->write.pipe, token);
 }
 
@@ -173,21 +165,12 @@ static void write_answered(void *data, void *token, PGresult *pg_result)
     PQclear(pg_result);
 }
 
-/* Gives each member the rows that carry its 1-based position. */
 static void batch_succeed(struct db *db, struct flight *flight)
 {
     struct sql_result *result = flight->result;
-    int rows_count = sql_result_rows(result), row = 0;
     flight->result = NULL;
     flight->mode = FLIGHT_NONE;
-    for (int i = 0; i < flight->members_count; i++) {
-        int first = row;
-        while (row < rows_count && sql_get_int4(result, row, 0) == i + 1)
-            row++;
-        db_op_succeed(db, flight->members[i], result, first, row - first);
-    }
-    must(row == rows_count); /* a statement that does not order by ord, or invents positions */
-    sql_result_release(result);
+    db_members_succeed(db, flight->members, flight->members_count, result);
 }
 
 static void batch_fail(struct db *db, struct flight *flight)

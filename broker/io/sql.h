@@ -7,7 +7,8 @@
  *     -- in:  account_id uuid, workload_id uuid
  *     -- out: name text, state text, reserve_uusd_per_hour int8, ended_at timestamptz?
  *     select ... ;
- * `-- batch: true` marks a write-lane statement: every `in` is then declared as its scalar type
+ * `-- batch: true` marks a statement that carries many calls at once (writes; reads with
+ * `-- lane: read`, where the calls of one turn share one execution): every `in` is then declared as its scalar type
  * but the text uses arrays ($1::uuid[] ...) and returns `ord int4` (1-based position of the
  * member) as its FIRST column, ordered by it. A member without a row is legal (row_count 0).
  * `-- lane: read|write` overrules the guess (a text with insert, update, delete, merge or `for

@@ -82,7 +82,7 @@ class Statement:
     def is_write(self):
         lane = self.keys.get("lane")
         if self.is_batch or lane:
-            return self.is_batch or lane[1] == "write"
+            return not lane or lane[1] == "write"
         return bool(re.search(r"\b(insert|update|delete|merge|for (key )?share)\b", bare(self.text), re.I))
 
 
@@ -196,8 +196,6 @@ def check_batch(statement):
     if not statement.is_batch:
         return
     line = statement.keys["batch"][0]
-    if statement.keys.get("lane", (0, "write"))[1] != "write":
-        raise Wrong(line, "a batch belongs to the write lane")
     if not statement.ins:
         raise Wrong(line, "a batch needs 'in:'")
     if any(f.is_array for f in statement.ins):

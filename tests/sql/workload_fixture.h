@@ -115,7 +115,7 @@ static inline bool get(struct uuid account_id, const struct uuid *id, const char
         in.has_workload_id = true;
         in.workload_id = *id;
     }
-    must(workload_get_run(world.session, &in, ret_result) == ERR_OK);
+    must(workload_get_run(world.session, &in, 1, ret_result) == ERR_OK);
     if (sql_result_rows(*ret_result) == 0)
         return false;
     workload_get_row(*ret_result, 0, ret_row);
