@@ -89,14 +89,16 @@ bool uuid_parse(struct str text, struct uuid *ret_id)
 
 const char *uuid_prefixed(struct uuid id, const char *prefix, char buf[ID_TEXT_SIZE])
 {
-    char digits[BASE32_LEN + 1];
+    size_t len = strlen(prefix);
+    must(len + 1 + BASE32_LEN < ID_TEXT_SIZE);
+    memcpy(buf, prefix, len);
+    buf[len] = '_';
     unsigned __int128 value = 0;
     for (size_t i = 0; i < sizeof(id.bytes); i++)
         value = value << 8 | id.bytes[i];
-    for (int i = BASE32_LEN - 1; i >= 0; i--, value >>= 5)
-        digits[i] = base32[value & 31];
-    digits[BASE32_LEN] = '\0';
-    must(str_format(buf, ID_TEXT_SIZE, "%s_%s", prefix, digits));
+    for (size_t i = BASE32_LEN; i > 0; i--, value >>= 5)
+        buf[len + i] = base32[value & 31];
+    buf[len + 1 + BASE32_LEN] = '\0';
     return buf;
 }
 

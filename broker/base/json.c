@@ -17,6 +17,7 @@ static bool is_too_deep(struct str text);
 static void item_start(struct json_out *out, const char *key_or_null);
 static void level_open(struct json_out *out, const char *key_or_null, char bracket);
 static void level_close(struct json_out *out, char bracket);
+static void byte_add(struct buf *to, char byte);
 static void string_add(struct buf *to, struct str value);
 static size_t char_add(struct buf *to, struct str rest);
 static size_t utf8_len(struct str rest);
@@ -86,11 +87,11 @@ static void item_start(struct json_out *out, const char *key_or_null)
     must(out->is_object[out->depth] == (key_or_null != NULL));
     must(out->depth > 0 || !out->has_item[0]);
     if (out->has_item[out->depth])
-        buf_add_c(out->to, ",");
+        byte_add(out->to, ',');
     out->has_item[out->depth] = true;
     if (key_or_null) {
         string_add(out->to, str_of(key_or_null));
-        buf_add_c(out->to, ":");
+        byte_add(out->to, ':');
     }
 }
 
@@ -101,14 +102,14 @@ static void level_open(struct json_out *out, const char *key_or_null, char brack
     out->depth++;
     out->has_item[out->depth] = false;
     out->is_object[out->depth] = bracket == '{';
-    buf_add(out->to, &bracket, 1);
+    byte_add(out->to, bracket);
 }
 
 static void level_close(struct json_out *out, char bracket)
 {
     must(out->depth > 0 && out->is_object[out->depth] == (bracket == '}'));
     out->depth--;
-    buf_add(out->to, &bracket, 1);
+    byte_add(out->to, bracket);
 }
 
 void json_object_open(struct json_out *out, const char *key_or_null)
@@ -131,13 +132,35 @@ void json_array_close(struct json_out *out)
     level_close(out, ']');
 }
 
+static void byte_add(struct buf *to, char byte)
+{
+    if (to->len == to->cap)
+        buf_reserve(to, 1);
+    to->at[to->len++] = byte;
+}
+
+/* How many bytes at the front stand for themselves: ASCII without quote, backslash and controls. */
+static size_t plain_len(struct str text)
+{
+    size_t len = 0;
+    while (len < text.len && text.at[len] >= ' ' && text.at[len] != '"' && text.at[len] != '\\' &&
+           (text.at[len] & 0x80) == 0)
+        len++;
+    return len;
+}
+
 static void string_add(struct buf *to, struct str value)
 {
     buf_reserve(to, value.len + 2);
-    buf_add_c(to, "\"");
-    for (size_t i = 0; i < value.len;)
-        i += char_add(to, (struct str){.at = value.at + i, .len = value.len - i});
-    buf_add_c(to, "\"");
+    to->at[to->len++] = '"';
+    for (size_t at = 0; at < value.len;) {
+        size_t len = plain_len((struct str){.at = value.at + at, .len = value.len - at});
+        buf_add(to, value.at + at, len);
+        at += len;
+        if (at < value.len)
+            at += char_add(to, (struct str){.at = value.at + at, .len = value.len - at});
+    }
+    byte_add(to, '"');
 }
 
 /* Adds the first character of `rest`, escaped as needed; returns how many bytes it took. */
@@ -207,8 +230,16 @@ void json_put_c(struct json_out *out, const char *key_or_null, const char *value
 
 void json_put_i64(struct json_out *out, const char *key_or_null, int64_t value)
 {
+    char digits[20];
+    size_t at = sizeof(digits);
+    uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
     item_start(out, key_or_null);
-    buf_add_format(out->to, "%lld", (long long)value);
+    do
+        digits[--at] = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (value < 0)
+        byte_add(out->to, '-');
+    buf_add(out->to, digits + at, sizeof(digits) - at);
 }
 
 void json_put_bool(struct json_out *out, const char *key_or_null, bool value)
