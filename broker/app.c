@@ -21,6 +21,7 @@
 #include "broker/io/cache.h"
 #include "broker/io/db.h"
 #include "broker/io/hub.h"
+#include "broker/io/loop.h"
 #include "broker/io/sql_wire.h"
 #include "broker/keyfile.h"
 #include "broker/market/account.h"
@@ -166,6 +167,7 @@ static void open_thread(struct app *app, int index)
 
 static void close_thread(struct api_thread *thread)
 {
+    loop_run_posted(thread->loop); /* the roles' last wake-ups use the cache */
     db_destroy(thread->db);
     api_catalogue_release(thread->catalogue);
     cache_destroy(thread->cache);

@@ -75,11 +75,16 @@ struct loop *loop_create(void)
     return loop;
 }
 
+void loop_run_posted(struct loop *loop)
+{
+    inbox_read(loop);
+}
+
 void loop_destroy(struct loop *loop)
 {
     if (loop == NULL)
         return;
-    inbox_read(loop); /* what was posted still runs */
+    loop_run_posted(loop);
     watch_destroy(loop->inbox_watch);
     close(loop->inbox_fd);
     pthread_mutex_destroy(&loop->inbox_mutex);

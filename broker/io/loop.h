@@ -31,5 +31,7 @@ void loop_touch(struct loop *loop);
 
 /* Any thread: runs `run(data)` on the loop's thread, soon, in posting order. */
 void loop_post(struct loop *loop, void (*run)(void *data), void *data);
+/* When the loop no longer runs: runs what was posted, before what it is about is destroyed. */
+void loop_run_posted(struct loop *loop);
 
 #endif
