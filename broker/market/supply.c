@@ -152,19 +152,18 @@ static void node_cut(const struct supply *supply, struct supply_pool *pool,
     }
 }
 
-/* How many blocks of 2^size devices to halve: what is left over, as far as smaller ones are short.
- */
+/* How many blocks of 2^size devices to halve: of what its own size leaves over, the share that smaller
+ * wishes have of all that is wanted; all of it when nobody wants this size. */
 static uint32_t halves_for(const struct supply_pool *pool, uint32_t size)
 {
     int64_t left_over = pool->blocks_count[size] - pool->wanted[size];
-    int64_t short_devices = 0;
-    for (uint32_t i = 0; i < size; i++) {
-        int64_t missing = pool->wanted[i] - pool->blocks_count[i];
-        short_devices += missing > 0 ? missing << i : 0;
-    }
-    int64_t needed = (short_devices + (1 << size) - 1) >> size;
-    int64_t halves = left_over < needed ? left_over : needed;
-    return halves > 0 ? (uint32_t)halves : 0;
+    int64_t wanted_smaller = 0;
+    for (uint32_t i = 0; i < size; i++)
+        wanted_smaller += pool->wanted[i] << i;
+    int64_t wanted_all = wanted_smaller + (pool->wanted[size] << size);
+    if (left_over <= 0 || wanted_smaller <= 0)
+        return 0;
+    return (uint32_t)((left_over * wanted_smaller + wanted_all - 1) / wanted_all);
 }
 
 static void pool_cut(const struct supply *supply, struct supply_pool *pool)
