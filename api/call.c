@@ -1,5 +1,7 @@
 #include "api/call.h"
 
+#define REPLY_SIZE_USUAL 2048 /* one allocation holds most answers */
+
 struct api_end {
     void (*run)(void *data);
     void *data;
@@ -46,8 +48,10 @@ void api_run_ends(struct api_call *call)
 struct json_out *api_json(struct flow *flow)
 {
     struct api_call *call = api_call_of(flow);
-    if (call->out.to == NULL)
+    if (call->out.to == NULL) {
+        buf_reserve(&call->reply, REPLY_SIZE_USUAL);
         json_out_start(&call->out, &call->reply);
+    }
     return &call->out;
 }
 

@@ -122,7 +122,8 @@ static void add_rate_headers(h2o_req_t *req, const struct rate_state *rate)
     char text[64];
     if (rate->limit == 0)
         return;
-    str_format(text, sizeof(text), "\"default\";q=%lld;w=%d", (long long)rate->limit, RATE_WINDOW_S);
+    str_format(text, sizeof(text), "\"default\";q=%lld;w=%d", (long long)rate->limit,
+               RATE_WINDOW_S);
     add_header(req, "RateLimit-Policy", str_of(text));
     str_format(text, sizeof(text), "\"default\";r=%lld;t=%lld", (long long)rate->remaining,
                (long long)rate->reset_s);
