@@ -124,8 +124,10 @@ static struct record *record_find(const struct journal *journal, struct str key)
 
 static char *text_dup(struct str text)
 {
-    char *copy = strndup(text.at ? text.at : "", text.len);
+    char *copy = malloc(text.len + 1); /* strndup() would look for a NUL behind the slice */
     must(copy);
+    memcpy(copy, text.at ? text.at : "", text.len);
+    copy[text.len] = '\0';
     return copy;
 }
 
