@@ -113,6 +113,7 @@ enum flow_next dry_run_reply(struct flow *flow)
     struct json_out *out = api_json(flow);
     json_object_open(out, NULL);
     if (is_apply) {
+        api_set_header(flow, "ETag", flow_printf(flow, "\"%d\"", (int)order->watch.row.version));
         json_put_c(out, "change", order->change);
         put_current(out, order);
         json_object_open(out, "dry_run");

@@ -150,6 +150,8 @@ static enum flow_next get_answer(struct flow *flow)
     const struct workload_get_query *query = api_call_of(flow)->query;
     struct workload_read *state = flow->state;
     if (query->expand == WORKLOAD_GET_QUERY_EXPAND_LEASES) {
+        /* Leases change without the workload: its ETag is told, but no 304 is built on it. */
+        api_set_header(flow, "ETag", flow_printf(flow, "\"%d\"", (int)state->watch.row.version));
         state->leases.flow = flow;
         lease_view_of_workload_submit(api_call_of(flow)->thread->db, &state->leases,
                                       &(struct lease_view_of_workload_in){
