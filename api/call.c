@@ -72,6 +72,15 @@ enum flow_next api_reply_empty(struct flow *flow, int status)
 
 /* ---- ETags: the version in quotes */
 
+#define ETAG_SIZE (I64_TEXT_SIZE + 2)
+
+static void etag_format(int64_t version, char etag[ETAG_SIZE])
+{
+    size_t len = i64_format(version, etag + 1);
+    etag[0] = etag[len + 1] = '"';
+    etag[len + 2] = '\0';
+}
+
 static bool list_names(struct str list, const char *etag)
 {
     for (struct str rest = list; rest.at != NULL;) {
@@ -84,8 +93,8 @@ static bool list_names(struct str list, const char *etag)
 
 bool api_etag_matched(struct flow *flow, int64_t version)
 {
-    char etag[32];
-    str_format(etag, sizeof(etag), "\"%lld\"", (long long)version);
+    char etag[ETAG_SIZE];
+    etag_format(version, etag);
     api_set_header(flow, "ETag", etag);
     struct str wanted = api_header(flow, "if-none-match");
     /* If-None-Match compares weakly: W/"1" and "1" are the same for a reader. */
@@ -99,8 +108,8 @@ bool api_etag_matched(struct flow *flow, int64_t version)
 
 bool api_etag_allows(struct flow *flow, int64_t version)
 {
-    char etag[32];
-    str_format(etag, sizeof(etag), "\"%lld\"", (long long)version);
+    char etag[ETAG_SIZE];
+    etag_format(version, etag);
     struct str wanted = api_header(flow, "if-match");
     if (wanted.at == NULL || list_names(wanted, etag))
         return true;

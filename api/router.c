@@ -98,23 +98,54 @@ static const char *reason_of(int status)
     }
 }
 
-/* `name` is not copied. */
-static void add_header(h2o_req_t *req, const char *name, struct str value)
+struct header_name {
+    const char *lower, *shown;
+    size_t len;
+};
+#define HEADER_NAME(lower_name, shown_name)                                              \
+    ((struct header_name){                                                               \
+        .lower = (lower_name), .shown = (shown_name), .len = sizeof(lower_name) - 1})
+
+/* The name lives for ever; the value is copied. */
+static void add_header(h2o_req_t *req, struct header_name name, struct str value)
 {
-    h2o_iovec_t lower = h2o_strdup(&req->pool, name, strlen(name));
     h2o_iovec_t copy = h2o_strdup(&req->pool, value.at, value.len);
-    h2o_strtolower(lower.base, lower.len);
-    h2o_add_header_by_str(&req->pool, &req->res.headers, lower.base, lower.len, 1, name, copy.base,
-                          copy.len);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, name.lower, name.len,
+                          /* maybe_token= */ 1, name.shown, copy.base, copy.len);
 }
 
 void api_set_header(struct flow *flow, const char *name, const char *value)
 {
     struct api_call *call = api_call_of(flow);
-    if (strcmp(name, "ETag") == 0)
-        call->has_etag = true;
-    if (flow->req != NULL)
-        add_header(flow->req, name, str_of(value));
+    bool is_etag = strcmp(name, "ETag") == 0;
+    call->has_etag |= is_etag;
+    if (flow->req == NULL)
+        return;
+    if (is_etag) {
+        add_header(flow->req, HEADER_NAME("etag", "ETag"), str_of(value));
+        return;
+    }
+    h2o_iovec_t lower = h2o_strdup(&flow->req->pool, name, strlen(name));
+    h2o_iovec_t shown = h2o_strdup(&flow->req->pool, name, strlen(name));
+    h2o_strtolower(lower.base, lower.len);
+    add_header(flow->req,
+               (struct header_name){.lower = lower.base, .shown = shown.base, .len = lower.len},
+               str_of(value));
+}
+
+/* `"default"` and two parameters of one letter each. */
+static struct str rate_text(char text[64], const char *names, int64_t first, int64_t second)
+{
+    char *at = text;
+    memcpy(at, "\"default\";", 10);
+    at += 10;
+    for (int i = 0; i < 2; i++) {
+        *at++ = names[i];
+        *at++ = '=';
+        at += i64_format(i == 0 ? first : second, at);
+        *at++ = ';';
+    }
+    return (struct str){text, (size_t)(at - text) - 1};
 }
 
 static void add_rate_headers(h2o_req_t *req, const struct rate_state *rate)
@@ -122,12 +153,10 @@ static void add_rate_headers(h2o_req_t *req, const struct rate_state *rate)
     char text[64];
     if (rate->limit == 0)
         return;
-    str_format(text, sizeof(text), "\"default\";q=%lld;w=%d", (long long)rate->limit,
-               RATE_WINDOW_S);
-    add_header(req, "RateLimit-Policy", str_of(text));
-    str_format(text, sizeof(text), "\"default\";r=%lld;t=%lld", (long long)rate->remaining,
-               (long long)rate->reset_s);
-    add_header(req, "RateLimit", str_of(text));
+    add_header(req, HEADER_NAME("ratelimit-policy", "RateLimit-Policy"),
+               rate_text(text, "qw", rate->limit, RATE_WINDOW_S));
+    add_header(req, HEADER_NAME("ratelimit", "RateLimit"),
+               rate_text(text, "rt", rate->remaining, rate->reset_s));
 }
 
 /* What every answer carries. */
@@ -138,13 +167,17 @@ static void add_common_headers(struct flow *flow, const char *content_type)
     char id[ID_TEXT_SIZE];
     bool is_public_read =
         call->op != NULL && call->op->auth == AUTH_PUBLIC && call->op->method == METHOD_GET;
-    add_header(req, "Request-Id", str_of(request_id_text(flow->request_id, id)));
+    add_header(req, HEADER_NAME("request-id", "Request-Id"),
+               str_of(request_id_text(flow->request_id, id)));
     if (content_type != NULL)
-        add_header(req, "Content-Type", str_of(content_type));
-    add_header(req, "Cache-Control", str_of(call->has_etag ? "private, no-cache" : "no-store"));
-    add_header(req, "X-Content-Type-Options", STR("nosniff"));
+        add_header(req, HEADER_NAME("content-type", "Content-Type"), str_of(content_type));
+    add_header(req, HEADER_NAME("cache-control", "Cache-Control"),
+               call->has_etag ? STR("private, no-cache") : STR("no-store"));
+    add_header(req, HEADER_NAME("x-content-type-options", "X-Content-Type-Options"),
+               STR("nosniff"));
     if (is_public_read)
-        add_header(req, "Access-Control-Allow-Origin", STR("*"));
+        add_header(req, HEADER_NAME("access-control-allow-origin", "Access-Control-Allow-Origin"),
+                   STR("*"));
     add_rate_headers(req, &call->rate);
     if (atomic_load_explicit(&call->thread->world->is_draining, memory_order_relaxed))
         req->http1_is_persistent = 0;

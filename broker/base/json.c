@@ -230,16 +230,9 @@ void json_put_c(struct json_out *out, const char *key_or_null, const char *value
 
 void json_put_i64(struct json_out *out, const char *key_or_null, int64_t value)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    char digits[I64_TEXT_SIZE];
     item_start(out, key_or_null);
-    do
-        digits[--at] = (char)('0' + rest % 10);
-    while ((rest /= 10) > 0);
-    if (value < 0)
-        byte_add(out->to, '-');
-    buf_add(out->to, digits + at, sizeof(digits) - at);
+    buf_add(out->to, digits, i64_format(value, digits));
 }
 
 void json_put_bool(struct json_out *out, const char *key_or_null, bool value)

@@ -88,6 +88,21 @@ bool str_to_i64(struct str s, int64_t *ret)
     return true;
 }
 
+size_t i64_format(int64_t value, char buf[I64_TEXT_SIZE])
+{
+    char digits[I64_TEXT_SIZE];
+    size_t at = sizeof(digits);
+    uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    digits[--at] = '\0';
+    do
+        digits[--at] = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (value < 0)
+        digits[--at] = '-';
+    memcpy(buf, digits + at, sizeof(digits) - at);
+    return sizeof(digits) - at - 1;
+}
+
 bool str_format(char *buf, size_t size, const char *format, ...)
 {
     va_list args;

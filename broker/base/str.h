@@ -36,6 +36,10 @@ struct str str_cut(struct str *rest, char separator);
 /* Whole-string decimal int64: optional minus, digits, nothing else. False leaves ret alone. */
 MUST_USE bool str_to_i64(struct str s, int64_t *ret);
 
+#define I64_TEXT_SIZE 21 /* "-9223372036854775808" and NUL */
+/* Decimal digits, NUL-terminated; returns how many characters. */
+size_t i64_format(int64_t value, char buf[I64_TEXT_SIZE]);
+
 /* snprintf that says so when it did not fit: false, and buf holds the truncated text. */
 bool str_format(char *buf, size_t size, const char *format, ...) PRINTF_LIKE(3, 4);
 
