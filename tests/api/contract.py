@@ -122,7 +122,7 @@ class Contract:
         found = []
         if not headers.get("Request-Id", "").startswith("req_"):
             found.append("no Request-Id")
-        found += [f"no header {name}" for name in response.get("headers", {}) if name not in ("Link", "RateLimit")
+        found += [f"no header {name}" for name in response.get("headers", {}) if name not in ("Link", "RateLimit", "ETag")
                   and not headers.get(name)]
         content = response.get("content", {})
         media = (headers.get("Content-Type") or "").split(";")[0].strip()

@@ -93,7 +93,7 @@ class ApiCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.rng = seed()
-        cls.exchanges = []
+        cls.exchanges, cls.accounts, cls.nodes = [], [], []
         cls.stack = st.Stack(f"test-{cls.__name__}-{os.getpid()}",
                              **{"is_durable": False, **cls.stack_options}, **{**FAST, **cls.settings})
         try:
@@ -108,6 +108,19 @@ class ApiCase(unittest.TestCase):
     @classmethod
     def prepare(cls):
         """What a class wants to stand before its first test."""
+
+    def setUp(self):
+        self.accounts_before, self.nodes_before = len(self.accounts), len(self.nodes)
+        self.addCleanup(self.sweep)
+
+    def sweep(self):
+        """What a test made does not meet the next one: its workloads stop and its nodes retire."""
+        for http in self.accounts[self.accounts_before:]:
+            for workload in http.get("/v1/workloads?limit=200")["data"]:
+                if workload["desired"] == "run" and not workload["terminal"]:
+                    http.raw("DELETE", f"/v1/workloads/{workload['workload_id']}")
+        for node in self.nodes[self.nodes_before:]:
+            node.http.raw("DELETE", f"/v1/nodes/{node.node_id}")
 
     @classmethod
     def watch(cls, broker):
@@ -165,6 +178,7 @@ class ApiCase(unittest.TestCase):
         """Http of a fresh account with money; its id is .account_id."""
         account_id, http = cls.stack.account(f"a-{uuid.uuid4().hex[:8]}", credit_usd, mode)
         http.account_id = account_id
+        cls.accounts.append(http)
         return http
 
     @classmethod
@@ -217,6 +231,7 @@ class ApiCase(unittest.TestCase):
         node = FakeNode(cls.broker.url, http or cls.account(0), **kwargs)
         node.enrol()
         node.sync()
+        cls.nodes.append(node)
         return node
 
     @classmethod

@@ -28,6 +28,7 @@ class ContainersTest(ApiCase):
                       for number, price in enumerate(("0.20", "0.24"), 1)]
 
     def setUp(self):
+        super().setUp()
         self.tenant = self.trial_account(1)
 
     def cli(self, *words):

@@ -48,6 +48,7 @@ def http_connection(at, timeout_s=30):
 
 class EventsTest(ApiCase):
     def setUp(self):
+        super().setUp()
         self.tenant = self.account()
 
     def poll_all(self, query="", after="0"):
@@ -168,6 +169,7 @@ class EventsTest(ApiCase):
 
 class LogCase(ApiCase):
     def setUp(self):
+        super().setUp()
         self.tenant = self.account()
         self.node_ = self.node(slots=2)
         self.addCleanup(lambda: self.node_.http.delete(f"/v1/nodes/{self.node_.node_id}"))

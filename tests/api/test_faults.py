@@ -129,10 +129,6 @@ class ChaosTest(FaultCase):
 class NodeFaultTest(FaultCase):
     settings = QUICK_LOSS
 
-    def quiet(self, *nodes):
-        for node in nodes:
-            node.http.delete(f"/v1/nodes/{node.node_id}")
-
     def until_both(self, what, probe, *nodes):
         """Waits while these nodes keep syncing."""
         def turn():
@@ -167,7 +163,6 @@ class NodeFaultTest(FaultCase):
             first.sync(hold_ms=100)
             self.assertEqual(first.desired, [])
         tenant.delete(f"/v1/workloads/{made['workload_id']}")
-        self.quiet(first)
         self.assert_healthy()
 
     def excluded(self, workload):
@@ -175,15 +170,7 @@ class NodeFaultTest(FaultCase):
         names = self.sql("select n.name from replicas r join nodes n on n.node_id = any (r.excluded_node_ids)").split()
         listed = self.sql("select name from nodes").split()
         self.assertTrue(set(names) <= set(listed))
-        return [n.node_id[5:] for n in self.known_nodes if n.name in names]
-
-    known_nodes = []
-
-    @classmethod
-    def node(cls, *args, **kwargs):
-        made = super().node(*args, **kwargs)
-        cls.known_nodes.append(made)
-        return made
+        return [n.node_id[5:] for n in self.nodes if n.name in names]
 
     def test_an_award_that_is_not_acknowledged_in_3_s_goes_into_the_next_round(self):
         tenant, deaf, spare = self.account(), self.node(price=1000000), None
@@ -202,7 +189,6 @@ class NodeFaultTest(FaultCase):
         self.assertEqual((old["state"], old["close_reason"], old["gross_uusd"]), ("closed", "not_acknowledged", 0))
         self.assertEqual([d for d in deaf.sync()["leases"] if d["want"] == "run"], [])
         tenant.delete(f"/v1/workloads/{made['workload_id']}")
-        self.quiet(deaf, spare)
 
     def test_a_node_that_is_silent_for_a_while_keeps_its_lease_and_is_not_paid_for_the_silence(self):
         tenant, node = self.account(), self.node(price=1000000)
@@ -225,7 +211,6 @@ class NodeFaultTest(FaultCase):
         node.step()
         node.exit(lease_id, "stopped", None)
         self.until_state(tenant, made["workload_id"], "stopped")
-        self.quiet(node)
 
     def test_money_is_right_when_the_agent_repeats_and_reorders_its_receipts(self):
         tenant, node = self.account(), self.node(price=3600000 // 2)
@@ -249,7 +234,6 @@ class NodeFaultTest(FaultCase):
         node.exit(lease_id, "completed", 0)
         done = self.until_state(tenant, made["workload_id"], "stopped")
         self.assertEqual(done["leases"][0]["billed_ms"], 900)
-        self.quiet(node)
 
 
 class TwoBrokersTest(FaultCase):

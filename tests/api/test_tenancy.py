@@ -77,26 +77,28 @@ class TenancyTest(ApiCase):
                     self.assertNotIn(thing, body.decode())
 
     def test_an_operator_does_not_learn_the_workload_and_a_tenant_not_the_operator(self):
-        operator = self.account(0)
+        operator, tenant = self.account(0), self.account()
         node = self.node(operator, price=500000)
-        made = self.eve.post("/v1/workloads", manifest(name="private", env={"A": "shh"}))
+        made = tenant.post("/v1/workloads", manifest(name="private", env={"A": "shh"}))
         lease_id = node.take(self)[0]
         for path in (f"/v1/leases/{lease_id}", "/v1/leases?role=operator", "/v1/events?after=0", "/v1/ledger/entries"):
             text = json.dumps(operator.get(path))
-            for hidden in ("private", "shh", self.eve.account_id):
+            for hidden in ("private", "shh", tenant.account_id):
                 self.assertNotIn(hidden, text, path)
-        text = json.dumps([self.eve.get(f"/v1/leases/{lease_id}"), self.eve.get("/v1/events?after=0")])
+        text = json.dumps([tenant.get(f"/v1/leases/{lease_id}"), tenant.get("/v1/events?after=0")])
         self.assertNotIn(operator.account_id, text)
-        self.eve.delete(f"/v1/workloads/{made['workload_id']}")
+        tenant.delete(f"/v1/workloads/{made['workload_id']}")
 
     def test_a_nodes_calls_need_that_nodes_signature(self):
         mine, path = self.mine, f"/v1/nodes/{self.mine.node_id}/sync"
         body = {"known": "", "is_opted_in": True, "leases": []}
         stranger = FakeNode(self.broker.url, self.eve)
         stranger.enrol()
+        mine.sync()
+        used = mine.seq
         rows = {
             "another node's key": lambda: mine.signed(path, body, secret=stranger.secret),
-            "a sequence number seen before": lambda: mine.signed(path, body, seq=mine.seq),
+            "a sequence number seen before": lambda: mine.signed(path, body, seq=used),
             "an unknown node": lambda: mine.signed(f"/v1/nodes/{NEVER_WAS['node_id']}/sync", body),
             "no signature": lambda: mine.plain.raw("POST", path, body),
             "an API key instead": lambda: self.ada.raw("POST", path, body),

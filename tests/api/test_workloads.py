@@ -106,6 +106,7 @@ class PostTest(ApiCase):
     """Posting, reading and changing, with nobody to run it unless a test brings a node."""
 
     def setUp(self):
+        super().setUp()
         self.tenant = self.account()
 
     def names(self, query=""):
@@ -270,14 +271,6 @@ class PostTest(ApiCase):
         dear.step()
         self.assertEqual(dear.leases, {})
         self.tenant.delete(f"/v1/workloads/{made['workload_id']}")
-        self.retire(cheap, dear)
-
-    def retire(self, *nodes):
-        for node in nodes:
-            node.step()
-            for lease_id in list(node.leases):
-                node.exit(lease_id, "stopped", None)
-            node.http.delete(f"/v1/nodes/{node.node_id}")
 
     def test_a_price_under_every_ask_stays_in_the_auction_until_its_deadline_and_costs_nothing(self):
         node = self.node(price=5000000)
@@ -292,7 +285,6 @@ class PostTest(ApiCase):
         self.assertEqual((waiting["state"], waiting["spent_uusd"]), ("auctioning", 0))
         self.tenant.delete(f"/v1/workloads/{made['workload_id']}")
         self.assertEqual(self.tenant.get("/v1/balance")["wallet_uusd"], 100000000)
-        self.retire(node)
 
     def test_a_gang_starts_with_min_replicas_or_not_at_all(self):
         node = self.node(slots=2)
@@ -310,7 +302,6 @@ class PostTest(ApiCase):
                          [0, 1, 2])
         for name in ("gang", "some"):
             self.tenant.delete(f"/v1/workloads/{name}")
-        self.retire(node, second)
 
     def test_an_ask_moves_with_the_api_and_a_node_that_disagrees_is_not_sold(self):
         node = self.node(price=3000000)
@@ -329,7 +320,6 @@ class PostTest(ApiCase):
         node.http.delete("/v1/asks/cpu-1c2g/eu-west")
         self.assertEqual(node.http.get("/v1/asks")["data"], [])
         self.tenant.delete("/v1/workloads/mm")
-        self.retire(node)
 
     def test_a_retired_nodes_leases_are_auctioned_again_elsewhere(self):
         first = self.node(price=1000000)
@@ -343,7 +333,6 @@ class PostTest(ApiCase):
         self.assertEqual(old["close_reason"], "node_withdrawn")
         self.assertEqual(self.tenant.get(f"/v1/leases/{moved}")["epoch"], old["epoch"] + 1)
         self.tenant.delete(f"/v1/workloads/{made['workload_id']}")
-        self.retire(second)
 
     def until_closed(self, lease_id):
         self.until(f"{lease_id} to close", lambda: self.tenant.get(f"/v1/leases/{lease_id}")["state"] == "closed", 20)
