@@ -155,7 +155,8 @@ static int run_dry(const struct cli *cli, struct reply *reply)
            usd_format(json_i64(reply->json, "wallet_uusd", 0), wallet),
            json_bool(reply->json, "is_affordable", false) ? "" : ": NOT ENOUGH");
     struct table table;
-    static const char *const columns[] = {"REGION", "CLASS", ">BLOCK", ">PRICE/HR", "FROM", NULL};
+    static const char *const columns[] = {"REGION",    "CLASS", ">BLOCK", "TRUST",
+                                          ">PRICE/HR", "FROM",  NULL};
     table_start(&table, columns);
     size_t i;
     const json_t *lot;
@@ -163,6 +164,7 @@ static int run_dry(const struct cli *cli, struct reply *reply)
         table_cell(&table, "%.*s", STR_ARG(json_str(lot, "region")));
         table_cell(&table, "%.*s", STR_ARG(json_str(lot, "device_class")));
         table_cell(&table, "%lld", (long long)json_i64(lot, "block_size", 1));
+        table_cell(&table, "%.*s", STR_ARG(json_str(lot, "trust")));
         table_cell(&table, "%s", usd_format(json_i64(lot, "price_uusd_per_hour", 0), price));
         table_cell(&table, "%.*s", STR_ARG(json_str(lot, "source")));
     }
