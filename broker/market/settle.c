@@ -194,12 +194,21 @@ void settle_turn(struct settle *settle)
     pthread_mutex_unlock(&settle->mutex);
 }
 
+/* Each second, and when an interval shorter than that is over. */
+static int64_t next_turn_mono_ms(const struct settle *settle)
+{
+    int64_t now_mono_ms = clock_mono_ms();
+    bool is_sooner = settle->office.epoch != 0 && settle->tick_mono_ms > now_mono_ms &&
+                     settle->tick_mono_ms < now_mono_ms + TURN_MS;
+    return is_sooner ? settle->tick_mono_ms : now_mono_ms + TURN_MS;
+}
+
 static void settle_run(struct worker *worker, void *data)
 {
     struct settle *settle = data;
     do
         settle_turn(settle);
-    while (worker_wait(worker, clock_mono_ms() + TURN_MS));
+    while (worker_wait(worker, next_turn_mono_ms(settle)));
     office_leave(&settle->office);
 }
 
