@@ -220,7 +220,7 @@ static void a_poor_wallet_raced_by_many_is_never_overdrawn(void **state)
 {
     (void)state;
     static struct racer racers[THREADS];
-    static char names[THREADS * ROUNDS][16];
+    static char names[THREADS * ROUNDS][32];
     int failed;
     memset(racers, 0, sizeof(racers));
     for (int i = 0; i < THREADS * ROUNDS; i++) {
