@@ -65,8 +65,10 @@ static PGresult *run(PGconn *pg, const char *sql, const char *const *values, int
                            ? PQexec(pg, sql)
                            : PQexecParams(pg, sql, count, NULL, values, NULL, NULL, 0);
     ExecStatusType status = PQresultStatus(result);
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
+        PQclear(result);
         give_up("the database said", PQerrorMessage(pg));
+    }
     return result;
 }
 
