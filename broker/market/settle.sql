@@ -102,7 +102,8 @@ update ticks set leases_count = $3, gross_uusd = $4 where market = $1 and tick =
 -- name: tick_top_up
 -- doc: Brings each replica's escrow to what the next $2 ms may cost at its lease's price (while it is
 --      auctioned: at the reserve), within max_duration and the workload's budget, from what the wallet
---      has, in order of replica; what is beyond that goes back. Then how long each lease may run is known.
+--      has, in order of replica; what is beyond that goes back, and of a budget that was lowered all that
+--      is not owed yet. Then how long each lease may run is known.
 -- in: market text, ahead_ms int8, epoch int8
 -- out: added_uusd int8, released_uusd int8, short_count int4
 with w as materialized (
@@ -123,6 +124,8 @@ with w as materialized (
       and (select count(*) from l) >= 0
     order by r.replica_id
     for update
+), held as (
+    select workload_id, sum(escrow_uusd) as held_uusd from r group by workload_id
 ), purse as materialized (
     select a.ledger_account_id, a.account_id, a.kind, a.balance_uusd
     from ledger_accounts a
@@ -130,26 +133,33 @@ with w as materialized (
     order by a.ledger_account_id
     for update
 ), aimed as (
-    select r.*, l.lease, w.budget_uusd, w.spent_uusd, case when (l.lease).lease_id is null
+    select r.*, l.lease, w.budget_uusd - w.spent_uusd - h.held_uusd as left_uusd,
+        case when (l.lease).lease_id is null
         then meter_net(w.reserve_uusd_per_hour, least($2, w.max_duration_s * 1000::int8))
         else meter_gross((l.lease).price_uusd_per_hour, (l.lease).fee_bp, (l.lease).base_ms
-            + least((l.lease).max_duration_s * 1000::int8, $2
-                + coalesce(ms_between((l.lease).running_at, now()) - (l.lease).paused_ms, 0)))
-            - (l.lease).net_uusd - (l.lease).fee_uusd end as target_uusd
-    from r join w using (workload_id)
+            + least((l.lease).max_duration_s * 1000::int8, $2 + e.elapsed_ms))
+            - (l.lease).net_uusd - (l.lease).fee_uusd end as target_uusd,
+        coalesce(meter_gross((l.lease).price_uusd_per_hour, (l.lease).fee_bp, (l.lease).base_ms
+            + least((l.lease).max_duration_s * 1000::int8, e.elapsed_ms))
+            - (l.lease).net_uusd - (l.lease).fee_uusd, 0) as owed_uusd
+    from r join w using (workload_id) join held h using (workload_id)
     left join l on (l.lease).replica_id = r.replica_id and (l.lease).epoch = r.epoch
+    cross join lateral (select coalesce(ms_between((l.lease).running_at, now()) - (l.lease).paused_ms, 0)
+        as elapsed_ms) e
     where (r.state = 'auctioning') = ((l.lease).lease_id is null)
 ), wished as (
     select a.*, greatest(0, target_uusd - escrow_uusd) as need_uusd,
-        greatest(0, escrow_uusd - target_uusd) as back_uusd,
-        coalesce(sum(greatest(0, target_uusd - escrow_uusd)) over before, 0) as needed_before,
-        budget_uusd - spent_uusd - sum(least(escrow_uusd, target_uusd)) over (partition by workload_id) as allowed
+        greatest(0, escrow_uusd - target_uusd) as spare_uusd,
+        greatest(0, least(escrow_uusd, target_uusd) - owed_uusd) as loose_uusd,
+        left_uusd + sum(greatest(0, escrow_uusd - target_uusd)) over (partition by workload_id) as allowed
     from aimed a
-    window before as (partition by workload_id order by replica_id rows between unbounded preceding and 1 preceding)
 ), budgeted as (
-    select x.*, case when budget_uusd is null then need_uusd
-        else greatest(0, least(need_uusd, allowed - needed_before)) end as wanted_uusd
+    select x.*, case when allowed is null then need_uusd
+        else greatest(0, least(need_uusd, allowed - coalesce(sum(need_uusd) over before, 0))) end as wanted_uusd,
+        spare_uusd + case when allowed is null then 0 else greatest(0, least(loose_uusd,
+            -allowed - coalesce(sum(loose_uusd) over before, 0)))::int8 end as back_uusd
     from wished x
+    window before as (partition by workload_id order by replica_id rows between unbounded preceding and 1 preceding)
 ), given as materialized (
     select b.replica_id, b.workload_id, b.account_id, b.lease, b.escrow_uusd, b.need_uusd, b.back_uusd,
         greatest(0, least(b.wanted_uusd, p.balance_uusd

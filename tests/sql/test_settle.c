@@ -244,6 +244,39 @@ static void a_budget_bounds_what_is_set_aside(void **unused)
     assert_string_equal(escrow(), "130000 100000");
 }
 
+/* What a lease that is closing holds may all be charged yet, so that nobody else may have it. */
+static void a_budget_counts_what_closing_leases_hold(void **unused)
+{
+    (void)unused;
+    char lease[ID_TEXT_SIZE];
+    run_lease(1, 0, 300000, 60000, lease);
+    world_do(&world,
+             "update leases set state = 'closing', cut_at = now(), close_reason = "
+             "'max_duration_reached', close_pays = 'usage', close_next = 'end'");
+    world_do(&world, "update workloads set budget_uusd = 230000, reserve_uusd_per_hour = 1200000");
+    top_up(600000);
+    assert_string_equal(escrow(), "100000 130000");
+}
+
+/* Five minutes at 330000 an hour are owed: 27500. The rest goes back, and the meter ends there. */
+static void a_lowered_budget_gives_back_all_that_is_not_owed(void **unused)
+{
+    (void)unused;
+    char lease[ID_TEXT_SIZE];
+    run_lease(1, 0, 300000, 300000, lease);
+    world_do(&world, "update workloads set budget_uusd = 60000");
+    top_up(600000);
+    assert_in_range(
+        world_number(&world, "select sum(escrow_uusd) from replicas where workload_id = "
+                             "fx.workload(1)"),
+        60000, 60000);
+    world_do(&world, "update workloads set budget_uusd = 1");
+    top_up(600000);
+    assert_in_range(world_number(&world, "select sum(escrow_uusd) from replicas"), 27500, 27600);
+    assert_string_equal(
+        world_ask(&world, "select billable_ms_max between 300000 and 302000 from leases"), "t");
+}
+
 static void seals_find_a_changed_journal(void **unused)
 {
     (void)unused;
@@ -284,6 +317,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_short_wallet_is_shared_in_order_and_never_overdrawn,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_budget_bounds_what_is_set_aside, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_budget_counts_what_closing_leases_hold, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lowered_budget_gives_back_all_that_is_not_owed, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(seals_find_a_changed_journal, setup, teardown),
     };
     return cmocka_run_group_tests_name("settle", tests, NULL, NULL);
