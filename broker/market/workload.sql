@@ -202,7 +202,8 @@ limit 1;
 
 -- name: workload_update
 -- doc: Changes what a live workload of this version may cost and how long it may run, in place: a new
---      arrival. Replicas that wait for an award get what the new hold lacks. No row: it has moved on.
+--      arrival. Replicas that wait for an award get what the new hold lacks, as far as the budget reaches
+--      beyond what is spent and set aside. No row: it has moved on.
 -- scope: account
 -- in: account_id uuid, workload_id uuid, version int4, manifest text, reserve_uusd_per_hour int8,
 --     max_duration_s int4, budget_uusd int8?, labels jsonb, message_sha256 bytea, hold_uusd int8,
@@ -220,7 +221,7 @@ with gate as materialized (
         where g.locks > 0 and s.market = (select w.market from workloads w where w.workload_id = $2)
         for share) t
 ), held as materialized (
-    select w.workload_id, w.account_id, w.replicas, s.market, s.round
+    select w.workload_id, w.account_id, w.replicas, w.spent_uusd, s.market, s.round
     from workloads w
     cross join stamp s
     where w.account_id = $1 and w.workload_id = $2 and w.version = $3 and w.desired = 'run'
@@ -233,14 +234,20 @@ with gate as materialized (
         and l.max_duration_s <> $6
     order by l.lease_id
     for update
-), waiting as materialized (
-    select r.replica_id, greatest(0, $10 / h.replicas + (r.replica_index < $10 % h.replicas)::int4
-        - r.escrow_uusd) as delta_uusd
+), stood as materialized (
+    select r.replica_id, r.state, r.escrow_uusd, h.spent_uusd,
+        greatest(0, $10 / h.replicas + (r.replica_index < $10 % h.replicas)::int4 - r.escrow_uusd) as lacking_uusd
     from replicas r
     join held h on h.workload_id = r.workload_id
-    where r.state = 'auctioning' and (select count(*) from running) >= 0
+    where r.state <> 'ended' and (select count(*) from running) >= 0
     order by r.replica_id
     for update of r
+), waiting as materialized (
+    select replica_id, case when $7 is null then lacking_uusd else greatest(0, least(lacking_uusd,
+        $7 - spent_uusd - (select sum(escrow_uusd) from stood)
+        - (sum(lacking_uusd) over (order by replica_id) - lacking_uusd)))::int8 end as delta_uusd
+    from stood
+    where state = 'auctioning'
 ), purse as materialized (
     select a.ledger_account_id, a.kind, a.balance_uusd
     from ledger_accounts a

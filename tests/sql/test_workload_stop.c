@@ -125,6 +125,36 @@ static void a_change_in_place_tops_up_what_waits_and_arrives_anew(void **state)
     assert_int_equal(change(&in, &row), 0); /* not theirs */
 }
 
+/* 200000 set aside and 30000 spent leave 20000 of the budget, for the first that waits. */
+static void a_change_in_place_sets_aside_no_more_than_the_budget(void **state)
+{
+    (void)state;
+    static struct sha256 memory;
+    struct uuid id = post(1, "grow", 2);
+    struct workload_update_in in = {
+        .account_id = account(1),
+        .workload_id = id,
+        .version = 1,
+        .manifest = STR("{}"),
+        .reserve_uusd_per_hour = 1500000,
+        .max_duration_s = 600,
+        .has_budget_uusd = true,
+        .budget_uusd = 250000,
+        .labels = STR("{}"),
+        .message_sha256 = hash_of(other_text, &memory),
+        .hold_uusd = 250000,
+        .request_id = uuid_v7(),
+    };
+    struct workload_update_out row;
+    world_do(&world, "update workloads set spent_uusd = 30000");
+    assert_int_equal(change(&in, &row), 1);
+    world_do(&world, "update workloads set spent_uusd = 0");
+    assert_true(row.is_stored);
+    assert_string_equal(world_ask(&world, "select string_agg(escrow_uusd::text, ' ' order by "
+                                          "replica_index) from replicas"),
+                        "120000 100000");
+}
+
 static void replacing_stores_the_new_one_and_stops_the_old_one_or_neither(void **state)
 {
     (void)state;
@@ -315,6 +345,7 @@ int main(void)
         CASE(a_workload_is_read_by_id_and_by_name_only_by_its_account),
         CASE(lists_go_newest_first_by_pages_and_filters),
         CASE(a_change_in_place_tops_up_what_waits_and_arrives_anew),
+        CASE(a_change_in_place_sets_aside_no_more_than_the_budget),
         CASE(replacing_stores_the_new_one_and_stops_the_old_one_or_neither),
         CASE(a_stop_before_any_award_refunds_all_and_may_be_repeated),
         CASE(a_stop_cuts_live_leases_and_frees_the_name),
