@@ -103,20 +103,27 @@ create index entries_by_account on entries (ledger_account_id, journal_id desc, 
 -- The one door to a balance. Ledger accounts are locked in id order everywhere.
 create function entries_apply() returns trigger language plpgsql as $$
 declare
-    applied int8;
+    is_whole bool;
 begin
-    perform 1 from ledger_accounts
-    where ledger_account_id in (select distinct ledger_account_id from new_entries)
-    order by ledger_account_id for update;
-    update ledger_accounts a
-    set balance_uusd = a.balance_uusd + d.amount_uusd, version = a.version + 1
-    from (select ledger_account_id, sum(amount_uusd)::int8 as amount_uusd
-          from new_entries group by ledger_account_id) d
-    where a.ledger_account_id = d.ledger_account_id;
-    get diagnostics applied = row_count;
-    if applied <> (select count(distinct ledger_account_id) from new_entries)
-        or exists (select from (select distinct journal_id from new_entries) n
-                   where not exists (select from journals j where j.journal_id = n.journal_id)) then
+    with change as materialized (
+        select ledger_account_id, sum(amount_uusd)::int8 as amount_uusd
+        from new_entries group by ledger_account_id
+    ), locked as materialized (
+        select a.ledger_account_id from ledger_accounts a
+        where a.ledger_account_id in (select ledger_account_id from change)
+        order by a.ledger_account_id for update
+    ), applied as (
+        update ledger_accounts a
+        set balance_uusd = a.balance_uusd + c.amount_uusd, version = a.version + 1
+        from change c
+        where a.ledger_account_id = c.ledger_account_id and (select count(*) from locked) >= 0
+        returning 1
+    )
+    select (select count(*) from applied) = (select count(*) from change)
+        and not exists (select from (select distinct journal_id from new_entries) n
+                        where not exists (select from journals j where j.journal_id = n.journal_id))
+    into is_whole;
+    if not is_whole then
         raise exception 'an entry names a journal or a ledger account that does not exist'
             using errcode = 'foreign_key_violation', constraint = 'entries_point_somewhere';
     end if;

@@ -6,7 +6,7 @@ create table markets (
     signing_public_key bytea
 );
 comment on column markets.round is
-    'The round that arrivals are stamped with. Senders read it FOR SHARE behind a shared advisory lock; the
+    'The round that arrivals are stamped with. Senders read it behind a shared advisory lock; the
 leader raises it behind the exclusive one, so what is stamped <= t is committed when round t freezes.';
 insert into markets (market) values ('main');
 
@@ -33,6 +33,15 @@ create table seed_chains (
     created_at timestamptz not null default now()
 );
 comment on column seed_chains.anchor is 'h_0, public before the first value is used; h_i = SHA-256(h_{i+1}).';
+
+-- The round that an arrival belongs to. Volatile, so that the read behind the lock sees what the leader
+-- committed while this waited, however old the statement's own snapshot is; and it locks no row, since
+-- what many share would be written by each.
+create function arrival_stamp(of_market text) returns int8 language plpgsql volatile as $$
+begin
+    perform pg_advisory_xact_lock_shared(hashtext('undercut/arrivals/' || of_market));
+    return (select round from markets where market = of_market);
+end $$;
 
 create table arrivals (
     market text not null,

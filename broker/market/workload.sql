@@ -30,16 +30,9 @@ with member as materialized (
         restart, on_interruption, on_degraded, max_duration_s, deadline_at, budget_uusd, stop_grace_s,
         labels, idem_key, idem_body_sha256, message_sha256, hold_uusd, request_id, replaces,
         replaces_version, ord)
-), gate as materialized (
-    select pg_advisory_xact_lock_shared(hashtext('undercut/arrivals/' || d.market))
-    from (select distinct market from member order by market) d
 ), stamp as materialized (
-    select t.market, t.round
-    from (select count(*) as locks from gate) g
-    cross join lateral (
-        select s.market, s.round from markets s
-        where s.market in (select market from member) and g.locks > 0
-        order by s.market for share) t
+    select d.market, arrival_stamp(d.market) as round
+    from (select distinct market from member order by market) d
 ), held as materialized (
     select w.workload_id
     from member m
@@ -209,17 +202,10 @@ limit 1;
 --     max_duration_s int4, budget_uusd int8?, labels jsonb, message_sha256 bytea, hold_uusd int8,
 --     request_id uuid
 -- out: is_stored bool, wallet_uusd int8, missing_uusd int8, round int8, place int8, version int4
-with gate as materialized (
-    select pg_advisory_xact_lock_shared(hashtext('undercut/arrivals/' || w.market))
+with stamp as materialized (
+    select w.market, arrival_stamp(w.market) as round
     from workloads w
     where w.account_id = $1 and w.workload_id = $2
-), stamp as materialized (
-    select t.market, t.round
-    from (select count(*) as locks from gate) g
-    cross join lateral (
-        select s.market, s.round from markets s
-        where g.locks > 0 and s.market = (select w.market from workloads w where w.workload_id = $2)
-        for share) t
 ), held as materialized (
     select w.workload_id, w.account_id, w.replicas, w.spent_uusd, s.market, s.round
     from workloads w
@@ -319,19 +305,11 @@ with found as materialized (
         (select n.workload_id from workloads n
          where n.account_id = $1 and n.name = $3 and (n.desired = 'stop' or n.ended_at is not null)
          order by n.workload_id desc limit 1)) as workload_id
-), gate as materialized (
-    select pg_advisory_xact_lock_shared(hashtext('undercut/arrivals/' || w.market))
+), stamp as materialized (
+    select w.market, arrival_stamp(w.market) as round
     from workloads w
     join found f on f.workload_id = w.workload_id
     where w.account_id = $1
-), stamp as materialized (
-    select t.market, t.round
-    from (select count(*) as locks from gate) g
-    cross join lateral (
-        select s.market, s.round from markets s
-        where g.locks > 0 and s.market = (select w.market from workloads w
-            where w.workload_id = (select workload_id from found))
-        for share) t
 ), held as materialized (
     select w.workload_id, w.account_id, w.name, w.desired, w.ended_at, s.market, s.round
     from workloads w
