@@ -59,7 +59,6 @@ create unique index workloads_name_live on workloads (account_id, name)
     where desired = 'run' and ended_at is null;
 create index workloads_name_past on workloads (account_id, name, workload_id desc)
     where desired = 'stop' or ended_at is not null;
-create index workloads_stopping on workloads (workload_id) where desired = 'stop' and ended_at is null;
 create index workloads_due on workloads (deadline_at) where ended_at is null and deadline_at is not null;
 create index workloads_degraded on workloads (workload_id)
     where state = 'degraded' and on_degraded = 'stop' and desired = 'run';

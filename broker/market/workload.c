@@ -1,8 +1,3 @@
-/* The happy path is: one batch statement stores a workload (workload_store), one read shows it, one
- * statement stops it. Failure modes are: a posting that stored nothing (workload_twin tells why), a
- * stop that an award crossed (it says that it is incomplete, and is asked again), and a broker that
- * dies in between (workload_finish_stops takes it up).
- */
 #include "broker/market/workload.h"
 
 #include "broker/market/lease.h"
@@ -77,68 +72,4 @@ void workload_wake(struct hub *hub, struct account_id account_id, struct workloa
 {
     lease_wake(hub,
                &(struct lease_parties){.workload_id = workload_id.u, .account_id = account_id.u});
-}
-
-/* ---- stopping, for the sweep */
-
-static void stop_wake(struct hub *hub, const struct workload_stop_in *order,
-                      const struct sql_result *rows)
-{
-    for (int i = 0; i < sql_result_rows(rows); i++) {
-        struct workload_stop_out row;
-        workload_stop_row(rows, i, &row);
-        struct lease_parties parties = {.workload_id = row.workload_id,
-                                        .account_id = order->account_id};
-        if (row.has_node_id)
-            parties.node_id = row.node_id;
-        lease_wake(hub, &parties);
-    }
-}
-
-static enum err_code stop_run(struct session *session, struct hub *hub,
-                              const struct workload_stop_in *order)
-{
-    bool is_complete = false;
-    for (int pass = 0; pass < WORKLOAD_PASSES_MAX && !is_complete; pass++) {
-        struct sql_result *rows = NULL;
-        enum err_code err = workload_stop_run(session, order, &rows);
-        if (err != ERR_OK)
-            return err;
-        struct workload_stop_out first = {.is_complete = true};
-        if (sql_result_rows(rows) > 0)
-            workload_stop_row(rows, 0, &first);
-        is_complete = first.is_complete;
-        stop_wake(hub, order, rows);
-        sql_result_release(rows);
-    }
-    return ERR_OK;
-}
-
-enum err_code workload_finish_stops(struct session *session, struct hub *hub, int *ret_count)
-{
-    struct sql_result *rows = NULL;
-    struct workload_stop_unfinished_in in = {.limit_count = 100};
-    enum err_code err = workload_stop_unfinished_run(session, &in, &rows);
-    if (err != ERR_OK)
-        return err;
-    int count = sql_result_rows(rows);
-    for (int i = 0; i < count && err == ERR_OK; i++) {
-        struct workload_stop_unfinished_out row;
-        workload_stop_unfinished_row(rows, i, &row);
-        char id[ID_TEXT_SIZE];
-        struct sha256 message =
-            workload_cancel_message(str_of(uuid_prefixed(row.workload_id, "wl", id)));
-        struct workload_stop_in order = {
-            .account_id = row.account_id,
-            .has_workload_id = true,
-            .workload_id = row.workload_id,
-            .reason = row.reason,
-            .message_sha256 = {.at = (const char *)message.bytes, .len = sizeof(message.bytes)},
-        };
-        err = stop_run(session, hub, &order);
-    }
-    sql_result_release(rows);
-    if (err == ERR_OK)
-        *ret_count = count;
-    return err;
 }

@@ -16,13 +16,10 @@
 #include "gen/broker/market/workload.sql.h"
 
 struct hub;
-struct session;
 
-#define WORKLOAD_HOLD_MS    600000 /* what is held when posting: at most this much of its run */
-#define WORKLOAD_PASSES_MAX 8      /* how often a stop that awards keep crossing is tried */
+#define WORKLOAD_PASSES_MAX 8 /* how often a stop that awards keep crossing is tried */
 
-/* The message that a stop is in the market's arrivals: SHA-256 of "undercut/cancel/v1|<id or
- * name>". */
+/* The message of a stop among the arrivals: SHA-256 of "undercut/cancel/v1|<id or name>". */
 struct sha256 workload_cancel_message(struct str id_or_name);
 
 /* The members of a workload, in an object that is open; manifest last. */
@@ -31,11 +28,5 @@ bool workload_is_terminal(const struct workload_get_out *workload);
 
 /* Tells those who wait for the account's events and for this workload. */
 void workload_wake(struct hub *hub, struct account_id account_id, struct workload_id workload_id);
-
-/* Blocking: finishes what workload_stop began and something cut short, e.g. the broker's death
- * between replacing a workload and cutting the old one's leases, or an award that crossed the stop.
- * For the market's sweep. */
-MUST_USE enum err_code workload_finish_stops(struct session *session, struct hub *hub,
-                                             int *ret_count);
 
 #endif

@@ -385,19 +385,6 @@ select h.workload_id, h.ended_at is not null as was_ended,
 from held h
 left join (select distinct node_id from cut) c on true;
 
--- name: workload_stop_unfinished
--- doc: Workloads that shall stop while something of theirs waits or runs uncut, for the sweep.
--- in: limit_count int4
--- out: workload_id uuid, account_id uuid, reason text
-select w.workload_id, w.account_id, coalesce(w.status_reason, 'stopped_by_owner') as reason
-from workloads w
-where w.desired = 'stop' and w.ended_at is null
-    and (exists (select from replicas r where r.workload_id = w.workload_id and r.state = 'auctioning')
-        or exists (select from leases l where l.workload_id = w.workload_id
-            and l.state in ('awarded', 'starting', 'running')))
-order by w.workload_id
-limit $1;
-
 -- name: workload_find_live
 -- doc: The live workload of a name, with what an apply compares.
 -- scope: account

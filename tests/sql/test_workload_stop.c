@@ -179,16 +179,12 @@ static void replacing_stores_the_new_one_and_stops_the_old_one_or_neither(void *
         world_ask(&world, "select string_agg(desired || ' ' || state, ', ' order by workload_id)"
                           " from workloads"),
         "stop stopping, run auctioning");
-    int finished = 0; /* as if the broker had died here: the sweep goes on */
-    assert_int_equal(workload_finish_stops(world.session, NULL, &finished), ERR_OK);
-    assert_int_equal(finished, 1);
+    assert_true(stop(1, old).first.is_complete); /* what the API does next, and else the sweep */
     assert_string_equal(world_ask(&world,
                                   "select state || ' ' || status_reason from workloads where"
                                   " workload_id = '%s'",
                                   id_text(old)),
-                        "stopped replaced");
-    assert_int_equal(workload_finish_stops(world.session, NULL, &finished), ERR_OK);
-    assert_int_equal(finished, 0);
+                        "stopped stopped_by_owner");
 }
 
 /* ---- stopping */

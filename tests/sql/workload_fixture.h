@@ -36,7 +36,7 @@ static inline struct workload_store_in posting(struct uuid account_id, const cha
 {
     static struct sha256 message;
     int64_t hold = 0;
-    must(hold_for(RESERVE, replicas, WORKLOAD_HOLD_MS, &hold));
+    must(hold_for(RESERVE, replicas, 600000, &hold));
     return (struct workload_store_in){
         .workload_id = uuid_v7(),
         .account_id = account_id,
