@@ -235,11 +235,14 @@ class ApiCase(unittest.TestCase):
         return node
 
     @classmethod
-    def agent(cls, name, price="0.30", region="eu-west", http=None, **kwargs):
+    def agent(cls, name, price="0.30", region="eu-west", http=None, broker=None, **kwargs):
         """A real agent, enrolled and selling, of this or a fresh operator (`.http`)."""
         http = http or cls.account(0)
-        agent = cls.stack.agent_add(name, region, http.key, price=price, **{"runner": "simulated", **kwargs})
-        agent.http = http
+        agent = st.Agent(cls.stack, name, region, http.key, price=price, **{"runner": "simulated", **kwargs})
+        agent.http, agent.broker_url = http, (broker or cls.broker).url
+        cls.stack.agents.append(agent)
+        cls.stack.children.append(agent)
+        agent.start()
 
         def is_selling():
             mine = [n for n in http.get("/v1/nodes")["data"] if n["name"] == name and n["devices"]]

@@ -244,12 +244,14 @@ class TwoBrokersTest(FaultCase):
         cls.brokers = [cls.broker, cls.stack.broker_add("second", **{**cls.stack.settings})]
         cls.watch(cls.brokers[1])
         cls.tenant = cls.trial_account()
-        cls.fleet = cls.agent("pair", gpus=4)
+        cls.machines = [cls.agent(f"of-{b.name}", gpus=4, broker=b) for b in cls.brokers]
+        # Waits for ever, so that there is something to clear in every round.
+        cls.tenant.post("/v1/workloads", simulated(name="waits", reserve_uusd_per_hour=1000))
 
     def leader(self):
         """(epoch, the broker that leads, the other one)."""
         epoch, holder = self.sql("select epoch, holder from leadership where market = 'main'").split("|")
-        mine = [b for b in self.brokers if b.process.is_alive() and str(b.process.pid) in holder]
+        mine = [b for b in self.brokers if b.process.is_alive() and str(b.process.pid) in holder.split("/")]
         self.assertEqual(len(mine), 1, f"the holder {holder!r} should name a process")
         return int(epoch), mine[0], next(b for b in self.brokers if b is not mine[0])
 
