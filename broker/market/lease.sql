@@ -196,7 +196,9 @@ with member as (
 ), billed as materialized (
     select ord, (lease).lease_id, (lease).replica_id, (lease).workload_id, (lease).account_id,
         (lease).operator_account_id, (lease).node_id, reason, exit_code, detail, next, exclude_node,
-        is_failure, backoff_ms, escrow_uusd, base_ms, billed_ms, (lease).receipt_ms,
+        is_failure, backoff_ms, escrow_uusd, base_ms, billed_ms,
+        greatest(0, least((lease).receipt_ms, coalesce(
+            ms_between((lease).running_at, until) - (lease).paused_ms, 0))) as observed_ms,
         net - (lease).net_uusd as net_uusd, meter_fee(net, (lease).fee_bp) - (lease).fee_uusd as fee_uusd,
         net + meter_fee(net, (lease).fee_bp) - (lease).net_uusd - (lease).fee_uusd as gross_uusd
     from billable, lateral (select meter_net((lease).price_uusd_per_hour, billed_ms) as net) m
@@ -254,7 +256,7 @@ with member as (
     where w.workload_id = s.workload_id and s.gross_uusd <> 0
 ), outcome as (
     insert into node_outcomes (node_id, is_failure, observed_ms)
-    select node_id, is_failure, receipt_ms from billed where is_failure or receipt_ms > 0
+    select node_id, is_failure, observed_ms from billed where is_failure or observed_ms > 0
 )
 select b.ord::int4, b.lease_id, b.workload_id, b.account_id, b.operator_account_id, b.node_id,
     b.next = 'end' as has_ended, b.gross_uusd,

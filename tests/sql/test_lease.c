@@ -262,6 +262,27 @@ static void a_long_pull_is_charged_beyond_two_minutes(void **unused)
     assert_in_range(closed.gross_uusd, 5500, 5700); /* 60 s and what the test took */
 }
 
+/* A node's record forgives failures by observed time, so that its own word for it is not enough. */
+static void a_claim_beyond_the_clock_earns_no_record(void **unused)
+{
+    (void)unused;
+    char text[ID_TEXT_SIZE];
+    struct uuid ran = award(1, 0, 1, 300000), never_ran = award(1, 1, 1, 300000);
+    struct lease_close_out closed;
+    ack(never_ran, node_id(1), 1);
+    mark_running(ran, node_id(1), 1);
+    world_do(&world, "select fx.age('%s', 30000)", uuid_text(ran, text));
+    receipt(ran, node_id(1), INT64_C(9007199254740992), 1);
+    receipt(never_ran, node_id(1), INT64_C(9007199254740992), 2);
+    close_as(ran, 1, CLOSE_COMPLETED, &closed);
+    close_as(never_ran, 1, CLOSE_COMPLETED, &closed);
+    assert_int_equal(closed.gross_uusd, 0);
+    assert_string_equal(
+        world_ask(&world, "select count(*) || ' ' || (max(observed_ms) between 30000 and 31000) "
+                          "from node_outcomes"),
+        "1 true");
+}
+
 static void an_operators_failure_goes_back_into_the_auction(void **unused)
 {
     (void)unused;
@@ -379,6 +400,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_owner_who_stops_before_it_ran_pays_a_minute, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_long_pull_is_charged_beyond_two_minutes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_claim_beyond_the_clock_earns_no_record, setup, teardown),
         cmocka_unit_test_setup_teardown(an_operators_failure_goes_back_into_the_auction, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_workload_that_shall_stop_never_retries, setup, teardown),
