@@ -243,19 +243,18 @@ enum image_outcome engine_image_get(struct engine *engine, struct str reference,
                                     char ret_why[ENGINE_WHY_SIZE])
 {
     ret_why[0] = '\0';
-    enum engine_outcome found = image_find(engine, reference, ret_id);
-    if (found != ENGINE_NO_SUCH)
-        return image_outcome_of(found);
-    /* "localhost/" is how Podman names what was built here: there is no registry to ask. */
-    if (str_starts_with(reference, STR("localhost/"))) {
-        (void)str_format(ret_why, ENGINE_WHY_SIZE, "no image %.*s on this machine",
-                         STR_ARG(reference));
-        return IMAGE_NOT_FOUND;
-    }
-    enum image_outcome pulled = image_pull(engine, reference, registry_auth_or_null, ret_why);
+    /* "localhost/" is how Podman names what was built here: there is no registry to ask. For all
+     * else it is the registry that says who may have an image, whoever had it pulled before. */
+    bool is_local = str_starts_with(reference, STR("localhost/"));
+    enum image_outcome pulled =
+        is_local ? IMAGE_PRESENT : image_pull(engine, reference, registry_auth_or_null, ret_why);
     if (pulled != IMAGE_PRESENT)
         return pulled;
-    return image_outcome_of(image_find(engine, reference, ret_id));
+    enum image_outcome found = image_outcome_of(image_find(engine, reference, ret_id));
+    if (is_local && found == IMAGE_NOT_FOUND)
+        (void)str_format(ret_why, ENGINE_WHY_SIZE, "no image %.*s on this machine",
+                         STR_ARG(reference));
+    return found;
 }
 
 /* Splits repository and tag or digest, because Docker without a tag would pull every tag. */
@@ -319,11 +318,13 @@ static enum image_outcome image_pull(struct engine *engine, struct str reference
     return verdict;
 }
 
-/* What registries and engines say when the name, and not the network, is wrong. */
+/* What registries and engines say when the name or the credentials, and not the network, are wrong.
+ */
 static bool says_not_found(struct str why)
 {
-    static const char *const phrases[] = {"manifest unknown", "name unknown", "not found",
-                                          "repository does not exist", "did not resolve"};
+    static const char *const phrases[] = {
+        "manifest unknown", "name unknown", "not found",     "repository does not exist",
+        "did not resolve",  "unauthorized", "access denied", "invalid username/password"};
     for (size_t i = 0; i < ARRAY_COUNT(phrases); i++)
         if (memmem(why.at, why.len, phrases[i], strlen(phrases[i])))
             return true;

@@ -95,7 +95,9 @@ static void a_pull_is_judged_by_its_last_line(void **state)
          IMAGE_NOT_FOUND},
         {"{\"error\":\"pinging container registry r: dial tcp: connection refused\"}",
          IMAGE_PULL_FAILED},
-        {"{\"error\":\"unauthorized: authentication required\"}", IMAGE_PULL_FAILED},
+        {"{\"error\":\"unauthorized: authentication required\"}", IMAGE_NOT_FOUND},
+        {"{\"error\":\"pull access denied for r/x\"}", IMAGE_NOT_FOUND},
+        {"{\"error\":\"toomanyrequests: slow down\"}", IMAGE_PULL_FAILED},
         {"", IMAGE_PRESENT},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
@@ -137,20 +139,40 @@ static void a_pull_names_tag_or_digest_and_carries_the_credentials(void **state)
     rig_end(&rig);
 }
 
+static void what_one_tenant_had_pulled_another_does_not_get_unasked(void **state)
+{
+    (void)state;
+    static const struct engine_row rows[] = {
+        PODMAN,
+        {"GET /v1.41/images/", 200, "{\"Id\":\"15cef0377b39\"}"},
+        {"POST /v1.41/images/create", 200, "{\"error\":\"unauthorized: access denied\"}"},
+    };
+    struct rig rig = rig_of(rows, ARRAY_COUNT(rows));
+    char id[IMAGE_ID_SIZE];
+    char why[ENGINE_WHY_SIZE];
+    assert_int_equal(engine_image_get(rig.engine, STR("reg/private:1"), NULL, id, why),
+                     IMAGE_NOT_FOUND);
+    assert_int_equal(engine_image_get(rig.engine, STR("15cef0377b39"), NULL, id, why),
+                     IMAGE_NOT_FOUND);
+    rig_end(&rig);
+}
+
 static void an_image_is_named_by_its_id_on_both_engines(void **state)
 {
     (void)state;
     static const struct engine_row rows[] = {
         PODMAN,
-        {"GET /v1.41/images/bare/json", 200, "{\"Id\":\"15cef0377b39\"}"},
-        {"GET /v1.41/images/prefixed/json", 200, "{\"Id\":\"sha256:15cef0377b39\"}"},
+        {"GET /v1.41/images/localhost/bare/json", 200, "{\"Id\":\"15cef0377b39\"}"},
+        {"GET /v1.41/images/localhost/prefixed/json", 200, "{\"Id\":\"sha256:15cef0377b39\"}"},
     };
     struct rig rig = rig_of(rows, ARRAY_COUNT(rows));
     char id[IMAGE_ID_SIZE];
     char why[ENGINE_WHY_SIZE];
-    assert_int_equal(engine_image_get(rig.engine, STR("bare"), NULL, id, why), IMAGE_PRESENT);
+    assert_int_equal(engine_image_get(rig.engine, STR("localhost/bare"), NULL, id, why),
+                     IMAGE_PRESENT);
     assert_string_equal(id, "sha256:15cef0377b39");
-    assert_int_equal(engine_image_get(rig.engine, STR("prefixed"), NULL, id, why), IMAGE_PRESENT);
+    assert_int_equal(engine_image_get(rig.engine, STR("localhost/prefixed"), NULL, id, why),
+                     IMAGE_PRESENT);
     assert_string_equal(id, "sha256:15cef0377b39");
     rig_end(&rig);
 }
@@ -310,7 +332,8 @@ static void a_tenant_cannot_steer_loader_or_gpu_by_variables(void **state)
     assert_true(has_text(env, "UNDERCUT_REPLICA_COUNT=6"));
     assert_true(has_text(env, "UNDERCUT_WORKLOAD=render"));
     assert_true(has_text(env, "UNDERCUT_GRACE_S=10"));
-    assert_int_equal(json_array_size(env), 7);
+    assert_true(has_text(env, "NVIDIA_VISIBLE_DEVICES=void"));
+    assert_int_equal(json_array_size(env), 8);
     json_decref(body);
 }
 
@@ -407,6 +430,7 @@ int main(void)
         cmocka_unit_test(an_absent_engine_is_said_so),
         cmocka_unit_test(a_pull_is_judged_by_its_last_line),
         cmocka_unit_test(a_pull_names_tag_or_digest_and_carries_the_credentials),
+        cmocka_unit_test(what_one_tenant_had_pulled_another_does_not_get_unasked),
         cmocka_unit_test(an_image_is_named_by_its_id_on_both_engines),
         cmocka_unit_test(a_refusal_keeps_the_engines_sentence),
         cmocka_unit_test(a_state_is_read_whole),
