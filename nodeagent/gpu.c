@@ -134,6 +134,8 @@ void gpu_attach(const struct device *devices, size_t count, json_t *host_config,
     }
     if (nvidia_ids[0])
         nvidia_common_add(host_config, env, nvidia_ids);
+    else /* NVIDIA's runtime, where it is the default, would else obey the image's own variable */
+        env_add(env, "NVIDIA_VISIBLE_DEVICES", "void");
     if (amd_count)
         amd_common_add(host_config);
     if (simulated_count)

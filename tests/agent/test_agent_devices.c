@@ -135,10 +135,11 @@ static void a_container_gets_what_its_devices_need(void **state)
     json_t *env = json_array();
     gpu_attach(&fake, 1, host, env);
     assert_int_equal(json_object_size(host), 0);
-    assert_int_equal(json_array_size(env), 1);
-    assert_string_equal(json_string_value(json_array_get(env, 0)), "UNDERCUT_GPU=simulated");
+    assert_int_equal(json_array_size(env), 2);
+    assert_string_equal(json_string_value(json_array_get(env, 0)), "NVIDIA_VISIBLE_DEVICES=void");
+    assert_string_equal(json_string_value(json_array_get(env, 1)), "UNDERCUT_GPU=simulated");
     gpu_attach(&real, 1, host, env);
-    assert_string_equal(json_string_value(json_array_get(env, 1)),
+    assert_string_equal(json_string_value(json_array_get(env, 2)),
                         "NVIDIA_VISIBLE_DEVICES=GPU-real");
     json_decref(host);
     json_decref(env);
