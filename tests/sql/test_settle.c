@@ -250,9 +250,8 @@ static void a_budget_counts_what_closing_leases_hold(void **unused)
     (void)unused;
     char lease[ID_TEXT_SIZE];
     run_lease(1, 0, 300000, 60000, lease);
-    world_do(&world,
-             "update leases set state = 'closing', cut_at = now(), close_reason = "
-             "'max_duration_reached', close_pays = 'usage', close_next = 'end'");
+    world_do(&world, "update leases set state = 'closing', cut_at = now(), close_reason = "
+                     "'max_duration_reached', close_pays = 'usage', close_next = 'end'");
     world_do(&world, "update workloads set budget_uusd = 230000, reserve_uusd_per_hour = 1200000");
     top_up(600000);
     assert_string_equal(escrow(), "100000 130000");
@@ -266,10 +265,10 @@ static void a_lowered_budget_gives_back_all_that_is_not_owed(void **unused)
     run_lease(1, 0, 300000, 300000, lease);
     world_do(&world, "update workloads set budget_uusd = 60000");
     top_up(600000);
-    assert_in_range(
-        world_number(&world, "select sum(escrow_uusd) from replicas where workload_id = "
-                             "fx.workload(1)"),
-        60000, 60000);
+    assert_in_range(world_number(&world,
+                                 "select sum(escrow_uusd) from replicas where workload_id = "
+                                 "fx.workload(1)"),
+                    60000, 60000);
     world_do(&world, "update workloads set budget_uusd = 1");
     top_up(600000);
     assert_in_range(world_number(&world, "select sum(escrow_uusd) from replicas"), 27500, 27600);
@@ -294,9 +293,10 @@ static void seals_find_a_changed_journal(void **unused)
     assert_int_equal(count, 0);
     assert_int_equal(ledger_seal_check(world.session, &bad), ERR_OK);
     assert_int_equal(bad, 0);
-    world_do(&world,
-             "set local session_replication_role = replica; update journals set memo = 'gift' where "
-             "journal_id = (select max(journal_id) from journals)");
+    world_do(
+        &world,
+        "set local session_replication_role = replica; update journals set memo = 'gift' where "
+        "journal_id = (select max(journal_id) from journals)");
     assert_int_equal(ledger_seal_check(world.session, &bad), ERR_OK);
     assert_int_equal(bad, 2);
     office_leave(&office);
