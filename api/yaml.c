@@ -111,6 +111,13 @@ static bool integer_of(struct str text, int64_t *ret)
     return str_to_i64(text, ret);
 }
 
+/* No schema accepts one; it is refused there by pointer, unless it is beyond a double already. */
+static json_t *read_real(struct reading *r, const char *text)
+{
+    json_t *real = json_real(strtod(text, NULL));
+    return real != NULL ? real : refuse(r, "the number is out of range");
+}
+
 static json_t *read_scalar(struct reading *r)
 {
     const char *at = (const char *)r->event.data.scalar.value;
@@ -128,9 +135,10 @@ static json_t *read_scalar(struct reading *r)
             return json_true();
         if (is_one_of(text, FALSE_WORDS))
             return json_false();
-        if (number == NUMBER_REAL)
-            return json_real(
-                strtod(at, NULL)); /* no schema accepts one; it is refused there by pointer */
+        if (number == NUMBER_REAL) { /* no schema accepts one; it is refused there by pointer */
+            json_t *real = json_real(strtod(at, NULL));
+            return real != NULL ? real : refuse(r, "the number is out of range");
+        }
         if (number == NUMBER_INTEGER && !integer_of(text, &integer))
             return refuse(r, "the integer is out of range");
         if (number == NUMBER_INTEGER)

@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define FRACTION 26
+#define FRACTION  26
 #define STEPS_MAX 400
-#define SAMPLES 3 /* per pixel and axis */
+#define SAMPLES   3 /* per pixel and axis */
 #define WIDTH_MAX 4096
 
 static const int64_t c_re = (int64_t)(-0.79 * (1 << FRACTION));
@@ -118,7 +118,8 @@ int main(int argc, char **argv)
             fprintf(stderr, "progress %d%%\n", done * 100 / all);
         int64_t wait = (int64_t)seconds * 1000 * done / all - (now_ms() - began);
         if (wait > 0)
-            nanosleep(&(struct timespec){.tv_sec = wait / 1000, .tv_nsec = wait % 1000 * 1000000}, NULL);
+            nanosleep(&(struct timespec){.tv_sec = wait / 1000, .tv_nsec = wait % 1000 * 1000000},
+                      NULL);
     }
     puts("done");
     return 0;
