@@ -1,7 +1,7 @@
-/* The happy path is: the manifest becomes terms, the terms become the one row that workload_store wants,
- * with its texts in the flow's pool. Failure modes are: fields that contradict each other or fit nothing
- * that is traded (each listed with its pointer), and money that is short (said in USD).
- */
+/* The happy path is: the manifest becomes terms, the terms become the one row that workload_store
+ * wants, with its texts in the flow's pool. Failure modes are: fields that contradict each other
+ * or fit nothing that is traded (each listed with its pointer), and money that is short (said in
+ * USD). */
 #include "api/posting.h"
 
 #include <string.h>

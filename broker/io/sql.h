@@ -7,26 +7,28 @@
  *     -- in:  account_id uuid, workload_id uuid
  *     -- out: name text, state text, reserve_uusd_per_hour int8, ended_at timestamptz?
  *     select ... ;
- * `-- batch: true` marks a statement that carries many calls at once (writes; reads with
- * `-- lane: read`, where the calls of one turn share one execution): every `in` is then declared as its scalar type
- * but the text uses arrays ($1::uuid[] ...) and returns `ord int4` (1-based position of the
- * member) as its FIRST column, ordered by it. A member without a row is legal (row_count 0).
- * `-- lane: read|write` overrules the guess (a text with insert, update, delete, merge or `for
- * share` goes to the write lane; the read lane's transactions are read-only). Comment lines below
- * a key go on with it. A batch with `scope: account` compares account_id with its unnested column
- * account_id. Types: bool int4 int8 uuid text bytea jsonb timestamptz, and T[] for non-batch
- * parameters; `?` = nullable. C types: bool int32_t int64_t struct uuid struct str(text, bytea,
- * jsonb), and int64_t microseconds since 1970 for timestamptz, whose C field is named
- * `<column>_us` (`ended_at` -> `ended_at_us`). A nullable int/bool/timestamptz/uuid column x comes
- * with `bool has_x` (`has_ended_at`); a nullable text is STR_NONE; a nullable in-field likewise
- * (`has_x` false = null). Array in-fields: `const T *x; size_t x_count`. For statement `foo` the
- * generator emits struct foo_in, struct foo_out, and
- *     void foo_submit(struct db *db, struct db_call *call, const struct foo_in *in);   async
- *     enum err_code foo_run(struct session *s, const struct foo_in *in, struct sql_result **ret);
- * blocking
+ * `-- batch: true` marks a statement that carries many calls at once (writes; reads too with
+ * `-- lane: read`, where the calls of one turn share one execution): every `in` is then declared
+ * as its scalar type but the text uses arrays ($1::uuid[] ...) and returns `ord int4` (1-based
+ * position of the member) as its FIRST column, ordered by it. A member without a row is legal
+ * (row_count 0). `-- lane: read|write` overrules the guess (a text with insert, update, delete,
+ * merge or `for share` goes to the write lane; the read lane's transactions are read-only).
+ * Comment lines below a key go on with it. A batch with `scope: account` compares account_id with
+ * its unnested column account_id.
+ *
+ * Types: bool int4 int8 uuid text bytea jsonb timestamptz, and T[] for non-batch parameters; `?` =
+ * nullable. C types: bool int32_t int64_t struct uuid struct str(text, bytea, jsonb), and int64_t
+ * microseconds since 1970 for timestamptz, whose C field is named `<column>_us` (`ended_at` ->
+ * `ended_at_us`). A nullable int/bool/timestamptz/uuid column x comes with `bool has_x`
+ * (`has_ended_at`); a nullable text is STR_NONE; a nullable in-field likewise (`has_x` false =
+ * null). Array in-fields: `const T *x; size_t x_count`. For statement `foo` the generator emits
+ * struct foo_in, struct foo_out, and
+ *     void foo_submit(struct db *db, struct db_call *call, const struct foo_in *in);    async
+ *     enum err_code foo_run(struct session *session, const struct foo_in *in,
+ *                           struct sql_result **ret_result);                            blocking
  *     void foo_row(const struct sql_result *result, int row, struct foo_out *ret);      decode
- *     void foo_get(const struct db_call *call, int row, struct foo_out *ret);           row of
- *     this call extern const struct sql_statement foo_statement;
+ *     void foo_get(const struct db_call *call, int row, struct foo_out *ret);           of a call
+ *     extern const struct sql_statement foo_statement;
  * (`#include "gen/<path>/<file>.sql.h"`; statements without `in` take no in-pointer; without `out`
  * have no row/get). Slices of a row point into the result. foo_run of a batch statement takes (in,
  * count). Everything goes in binary format.

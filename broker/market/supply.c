@@ -152,8 +152,8 @@ static void node_cut(const struct supply *supply, struct supply_pool *pool,
     }
 }
 
-/* How many blocks of 2^size devices to halve: of what its own size leaves over, the share that smaller
- * wishes have of all that is wanted; all of it when nobody wants this size. */
+/* How many blocks of 2^size devices to halve: of what its own size leaves over, the share that
+ * smaller wishes have of all that is wanted; all of it when nobody wants this size. */
 static uint32_t halves_for(const struct supply_pool *pool, uint32_t size)
 {
     int64_t left_over = pool->blocks_count[size] - pool->wanted[size];

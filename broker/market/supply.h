@@ -5,12 +5,12 @@
  * belong to the supply and live until supply_finish(). A book that is kept in memory between rounds
  * can take the place of supply_load(): nothing else reads supply from the database.
  *
- * Cutting: each node's free devices are cut largest first (7 = 4 + 2 + 1). What a size has beyond
- * the blocks wanted of it is halved, in order of id, by the share that smaller sizes have of what is
- * wanted (all of it when only smaller ones are), so that small wishes meet every idle node and not
- * just one of them. This reads counts, never an ask, so it cannot be bid into. Every round cuts
- * anew, so halves that stay unsold grow together by themselves. (After market.md section 1 and
- * M 4.2, which halves no more than is needed: then nobody competes for the first small wish.)
+ * Cutting: each node's free devices are cut largest first (7 = 4 + 2 + 1). What a size has
+ * beyond the blocks wanted of it is halved, in order of id, by the share that smaller sizes have
+ * of what is wanted (all of it when only smaller ones are), so that small wishes meet every idle
+ * node and not just one of them. This reads counts, never an ask, so it cannot be bid into.
+ * Every round cuts anew, so halves that stay unsold grow together by themselves. (Halving no
+ * more than is needed would leave nobody to compete for the first small wish.)
  */
 #ifndef UNDERCUT_MARKET_SUPPLY_H
 #define UNDERCUT_MARKET_SUPPLY_H
