@@ -100,8 +100,11 @@ comment on table entries is
 comment on column entries.ref is 'The workload or lease the line is about.';
 create index entries_by_account on entries (ledger_account_id, journal_id desc, line);
 
--- The one door to a balance. Ledger accounts are locked in id order everywhere.
-create function entries_apply() returns trigger language plpgsql as $$
+-- The one door to a balance. Ledger accounts are locked in id order everywhere. Entries join journals of
+-- their own transaction only. Scans are off here because a session keeps the plans that it made when the
+-- tables were small.
+create function entries_apply() returns trigger language plpgsql
+set enable_seqscan = off as $$
 declare
     is_whole bool;
 begin
@@ -121,10 +124,11 @@ begin
     )
     select (select count(*) from applied) = (select count(*) from change)
         and not exists (select from (select distinct journal_id from new_entries) n
-                        where not exists (select from journals j where j.journal_id = n.journal_id))
+                        where not exists (select from journals j where j.journal_id = n.journal_id
+                            and j.xact = pg_current_xact_id()))
     into is_whole;
     if not is_whole then
-        raise exception 'an entry names a journal or a ledger account that does not exist'
+        raise exception 'an entry names a ledger account or a journal that is not of this transaction'
             using errcode = 'foreign_key_violation', constraint = 'entries_point_somewhere';
     end if;
     return null;
@@ -133,7 +137,8 @@ create trigger entries_apply after insert on entries
     referencing new table as new_entries
     for each statement execute function entries_apply();
 
-create function journal_must_balance() returns trigger language plpgsql as $$
+create function journal_must_balance() returns trigger language plpgsql
+set enable_seqscan = off as $$
 declare
     bad record;
 begin

@@ -399,6 +399,17 @@ language sql stable as $$
     select 'L1 journal balances', journal_id::text, sum(amount_uusd)::text
     from entries group by journal_id having sum(amount_uusd) <> 0
     union all
+    select 'an entry has its journal', e.journal_id::text, e.line::text
+    from entries e where not exists (select from journals j where j.journal_id = e.journal_id)
+    union all
+    select 'a workload has its account', w.workload_id::text, w.account_id::text
+    from workloads w where not exists (select from accounts a where a.account_id = w.account_id)
+        or not exists (select from markets m where m.market = w.market)
+    union all
+    select 'a replica has its workload', r.replica_id::text, r.workload_id::text
+    from replicas r where not exists (select from workloads w
+        where w.workload_id = r.workload_id and w.account_id = r.account_id)
+    union all
     select 'E2 escrow equals replicas', a.account_id::text, a.balance_uusd || ' <> ' || coalesce(sum(r.escrow_uusd), 0)
     from ledger_accounts a left join replicas r on r.account_id = a.account_id
     where a.kind = 'lease_escrow' group by a.ledger_account_id, a.account_id, a.balance_uusd

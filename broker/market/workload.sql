@@ -18,18 +18,9 @@
 -- out: ord int4, is_stored bool, wallet_uusd int8, round int8?, place int8?, created_at timestamptz?
 with member as materialized (
     select *
-    from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::text[],
-        $8::int4[], $9::int4[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-        $15::text[], $16::int8[], $17::int4[], $18::int4[], $19::int4[], $20::int4[], $21::int4[],
-        $22::int4[], $23::text[], $24::text[], $25::text[], $26::int4[], $27::timestamptz[],
-        $28::int8[], $29::int4[], $30::jsonb[], $31::text[], $32::bytea[], $33::bytea[], $34::int8[],
-        $35::uuid[], $36::uuid[], $37::int4[])
-        with ordinality as m (workload_id, account_id, name, market, manifest, secrets_sealed, image,
-        block_size, devices_count, classes, regions, tier, trust_min, award, price_policy,
-        reserve_uusd_per_hour, fee_bp, vcpu_milli, memory_mib, disk_mib, replicas, min_replicas,
-        restart, on_interruption, on_degraded, max_duration_s, deadline_at, budget_uusd, stop_grace_s,
-        labels, idem_key, idem_body_sha256, message_sha256, hold_uusd, request_id, replaces,
-        replaces_version, ord)
+    from unnest($1::uuid[], $2::uuid[], $4::text[], $34::int8[], $36::uuid[], $37::int4[])
+        with ordinality as m (workload_id, account_id, market, hold_uusd, replaces, replaces_version,
+        ord)
 ), stamp as materialized (
     select d.market, arrival_stamp(d.market) as round
     from (select distinct market from member order by market) d
@@ -54,7 +45,7 @@ with member as materialized (
     order by a.ledger_account_id
     for update of a
 ), priced as materialized (
-    select m.*, p.balance_uusd as wallet_uusd, s.round,
+    select m.ord, m.replaces, s.round,
         sum(m.hold_uusd) over (partition by m.account_id order by m.ord) <= p.balance_uusd
             and (m.replaces is null or m.replaces in (select workload_id from held)) as is_admitted
     from member m
@@ -73,15 +64,25 @@ with member as materialized (
         restart, on_interruption, on_degraded, max_duration_s, deadline_at, budget_uusd, stop_grace_s,
         labels, replicas_auctioning, arrived_round, message_sha256, place, hold_uusd, idem_key,
         idem_body_sha256)
-    select workload_id, account_id, name, market, manifest, secrets_sealed, image,
-        block_size, devices_count, string_to_array(classes, ','), string_to_array(regions, ','), tier,
-        trust_min, award, price_policy, reserve_uusd_per_hour, fee_bp, vcpu_milli, memory_mib, disk_mib,
-        replicas, min_replicas, restart, on_interruption, on_degraded, max_duration_s, deadline_at,
-        budget_uusd, stop_grace_s, labels, replicas, round, message_sha256,
-        nextval('arrivals_place_seq'), hold_uusd, idem_key, idem_body_sha256
-    from priced
-    where is_admitted and (select count(*) from replaced) >= 0
-    order by ord
+    select w.workload_id, w.account_id, w.name, w.market, w.manifest, w.secrets_sealed, w.image,
+        w.block_size, w.devices_count, string_to_array(w.classes, ','), string_to_array(w.regions, ','),
+        w.tier, w.trust_min, w.award, w.price_policy, w.reserve_uusd_per_hour, w.fee_bp, w.vcpu_milli,
+        w.memory_mib, w.disk_mib, w.replicas, w.min_replicas, w.restart, w.on_interruption,
+        w.on_degraded, w.max_duration_s, w.deadline_at, w.budget_uusd, w.stop_grace_s, w.labels,
+        w.replicas, p.round, w.message_sha256, nextval('arrivals_place_seq'), w.hold_uusd, w.idem_key,
+        w.idem_body_sha256
+    from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::text[],
+        $8::int4[], $9::int4[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+        $15::text[], $16::int8[], $17::int4[], $18::int4[], $19::int4[], $20::int4[], $21::int4[],
+        $22::int4[], $23::text[], $24::text[], $25::text[], $26::int4[], $27::timestamptz[],
+        $28::int8[], $29::int4[], $30::jsonb[], $31::text[], $32::bytea[], $33::bytea[], $34::int8[])
+        with ordinality as w (workload_id, account_id, name, market, manifest, secrets_sealed, image,
+        block_size, devices_count, classes, regions, tier, trust_min, award, price_policy,
+        reserve_uusd_per_hour, fee_bp, vcpu_milli, memory_mib, disk_mib, replicas, min_replicas,
+        restart, on_interruption, on_degraded, max_duration_s, deadline_at, budget_uusd, stop_grace_s,
+        labels, idem_key, idem_body_sha256, message_sha256, hold_uusd, ord)
+    join priced p on p.ord = w.ord and p.is_admitted
+    where (select count(*) from replaced) >= 0
     on conflict do nothing
     returning workload_id, account_id, name, market, replicas, hold_uusd, arrived_round, place,
         message_sha256, created_at
@@ -97,7 +98,7 @@ with member as materialized (
     select market, arrived_round, place, 'workload', account_id, message_sha256 from stored
 ), journal as materialized (
     insert into journals (kind, actor, request_id)
-    select 'hold', 'api', (select request_id from member order by ord limit 1)
+    select 'hold', 'api', ($35::uuid[])[1]
     where exists (select from stored)
     returning journal_id
 ), moved as (
