@@ -1,5 +1,6 @@
 #include "api/rate.h"
 
+#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,11 +121,17 @@ struct rate_bucket rate_bucket_of_account(struct account_id id)
     return bucket;
 }
 
-/* A client chooses its address, so that only a good hash keeps it out of others' buckets. */
+/* A client chooses its address, so that only a good hash keeps it out of others' buckets. Of IPv6 it
+ * has 2^64 to choose from, so that the network counts. */
 struct rate_bucket rate_bucket_of_address(struct str address)
 {
     struct rate_bucket bucket;
-    struct sha256 hash = sha256_of(address.at, address.len);
+    struct in6_addr ipv6;
+    char text[INET6_ADDRSTRLEN];
+    bool is_ipv6 = str_format(text, sizeof(text), "%.*s", STR_ARG(address)) &&
+                   inet_pton(AF_INET6, text, &ipv6) == 1 && !IN6_IS_ADDR_V4MAPPED(&ipv6);
+    struct sha256 hash =
+        is_ipv6 ? sha256_of(&ipv6, sizeof(ipv6) / 2) : sha256_of(address.at, address.len);
     memcpy(&bucket.key, hash.bytes, sizeof(bucket.key));
     return bucket;
 }

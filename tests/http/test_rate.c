@@ -49,6 +49,16 @@ static void accounts_have_buckets_of_their_own(void **state)
     rate_destroy(rate);
 }
 
+static void an_ipv6_network_is_one_stranger(void **state)
+{
+    (void)state;
+    struct rate_bucket one = bucket("2001:db8:0:1::1");
+    assert_true(one.key == bucket("2001:db8:0:1:ffff:ffff:ffff:ffff").key);
+    assert_false(one.key == bucket("2001:db8:0:2::1").key);
+    assert_false(bucket("::ffff:192.0.2.1").key == bucket("::ffff:192.0.2.2").key);
+    assert_false(bucket("192.0.2.1").key == bucket("192.0.2.2").key);
+}
+
 static void looking_costs_nothing(void **state)
 {
     (void)state;
@@ -119,6 +129,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_window_holds_its_limit_and_no_more),
         cmocka_unit_test(accounts_have_buckets_of_their_own),
+        cmocka_unit_test(an_ipv6_network_is_one_stranger),
         cmocka_unit_test(looking_costs_nothing),
         cmocka_unit_test(many_strangers_do_not_push_a_busy_one_out),
         cmocka_unit_test(two_processes_share_a_limit),
