@@ -3,6 +3,20 @@
 -- Whoever locks several rows takes them in this order, each kind by id: nodes, workloads, leases, replicas,
 -- devices, ledger accounts.
 
+-- Words are domains: a session reads their checks once, and those of a table at every statement.
+create domain tier_word as text check (value in ('guaranteed', 'flexible', 'spot'));
+create domain trust_word as text check (value in ('simulated', 'unverified', 'verified', 'attested'));
+create domain award_word as text check (value in ('auction', 'now'));
+create domain price_policy_word as text check (value in ('market', 'limit'));
+create domain restart_word as text check (value in ('never', 'on_failure', 'always'));
+create domain interruption_word as text check (value in ('rebid', 'stop'));
+create domain degraded_word as text check (value in ('continue', 'stop'));
+create domain desired_word as text check (value in ('run', 'stop'));
+create domain workload_state as text check (value in ('auctioning', 'starting', 'running', 'degraded',
+    'paused', 'stopping', 'stopped', 'failed'));
+create domain replica_state as text check (value in ('auctioning', 'starting', 'running', 'ended'));
+create domain lease_state as text check (value in ('awarded', 'starting', 'running', 'closing', 'closed'));
+
 create table workloads (
     workload_id uuid primary key,
     account_id uuid not null,
@@ -15,10 +29,10 @@ create table workloads (
     devices_count int4 not null check (devices_count between 1 and block_size),
     classes text[] not null check (cardinality(classes) between 1 and 32),
     regions text[] not null check (cardinality(regions) between 1 and 32),
-    tier text not null check (tier in ('guaranteed', 'flexible', 'spot')),
-    trust_min text not null check (trust_min in ('simulated', 'unverified', 'verified', 'attested')),
-    award text not null check (award in ('auction', 'now')),
-    price_policy text not null check (price_policy in ('market', 'limit')),
+    tier tier_word not null,
+    trust_min trust_word not null,
+    award award_word not null,
+    price_policy price_policy_word not null,
     reserve_uusd_per_hour int8 not null
         constraint workloads_reserve_in_range check (reserve_uusd_per_hour between 1 and 1000000000000),
     fee_bp int4 not null check (fee_bp between 0 and 10000),
@@ -27,17 +41,16 @@ create table workloads (
     disk_mib int4 not null check (disk_mib >= 0),
     replicas int4 not null check (replicas between 1 and 100),
     min_replicas int4 not null check (min_replicas between 1 and replicas),
-    restart text not null check (restart in ('never', 'on_failure', 'always')),
-    on_interruption text not null check (on_interruption in ('rebid', 'stop')),
-    on_degraded text not null check (on_degraded in ('continue', 'stop')),
+    restart restart_word not null,
+    on_interruption interruption_word not null,
+    on_degraded degraded_word not null,
     max_duration_s int4 not null check (max_duration_s between 1 and 2592000),
     deadline_at timestamptz,
     budget_uusd int8 check (budget_uusd > 0),
     stop_grace_s int4 not null check (stop_grace_s between 0 and 300),
     labels jsonb not null default '{}',
-    desired text not null default 'run' check (desired in ('run', 'stop')),
-    state text not null default 'auctioning' check (state in ('auctioning', 'starting', 'running',
-        'degraded', 'paused', 'stopping', 'stopped', 'failed')),
+    desired desired_word not null default 'run',
+    state workload_state not null default 'auctioning',
     status_reason text,
     replicas_auctioning int4 not null,
     replicas_starting int4 not null default 0,
@@ -76,8 +89,7 @@ create table replicas (
     workload_id uuid not null,
     account_id uuid not null,
     replica_index int4 not null check (replica_index >= 0),
-    state text not null default 'auctioning'
-        check (state in ('auctioning', 'starting', 'running', 'ended')),
+    state replica_state not null default 'auctioning',
     epoch int4 not null default 0,
     attempt int4 not null default 1,
     escrow_uusd int8 not null constraint replicas_escrow_not_negative check (escrow_uusd >= 0),
@@ -111,8 +123,7 @@ create table leases (
     trust text not null,
     replica_index int4 not null,
     epoch int4 not null,
-    state text not null default 'awarded'
-        check (state in ('awarded', 'starting', 'running', 'closing', 'closed')),
+    state lease_state not null default 'awarded',
     stage text,
     price_uusd_per_hour int8 not null check (price_uusd_per_hour >= 0),
     fee_bp int4 not null,
@@ -220,7 +231,7 @@ create index log_chunks_arrival on log_chunks (lease_id, xact, log_offset);
 comment on column log_chunks.xact is 'The order of reading, as with events: (xact, lease_id, log_offset).';
 
 create table events (
-    event_id int8 generated always as identity primary key,
+    event_id int8 generated always as identity,
     xact xid8 not null default pg_current_xact_id(),
     account_id uuid not null,
     kind text not null,
@@ -228,9 +239,9 @@ create table events (
     lease_id uuid,
     node_id uuid,
     data jsonb not null default '{}',
-    at timestamptz not null default now()
+    at timestamptz not null default now(),
+    primary key (account_id, xact, event_id)
 );
-create index events_account on events (account_id, xact, event_id);
 comment on column events.xact is
     'Readers take events below pg_snapshot_xmin() in (xact, event_id) order: nothing can appear behind them.';
 
