@@ -20,6 +20,7 @@
 #include "broker/base/log.h"
 #include "broker/io/cache.h"
 #include "broker/io/db.h"
+#include "broker/io/db_turns.h"
 #include "broker/io/hub.h"
 #include "broker/io/loop.h"
 #include "broker/io/sql_wire.h"
@@ -37,6 +38,7 @@ struct app {
     struct seal_key chain_key;
     struct server *server;
     struct hub *hub;
+    struct db_turns *turns;
     struct leader *leader;
     struct settle *settle;
     char holder[64], address[300];
@@ -81,6 +83,7 @@ static void open_world(struct app *app)
 {
     const struct config *config = app->config;
     app->hub = hub_create();
+    app->turns = db_turns_create();
     app->world.hub = app->hub;
     app->world.metrics = metrics_create();
     app->world.rate = rate_create();
@@ -161,6 +164,7 @@ static void open_thread(struct app *app, int index)
         .world = &app->world,
         .index = index,
     };
+    db_take_turns(thread->db, app->turns);
     db_on_trouble(thread->db, log_trouble, NULL);
     hub_add_loop(app->hub, loop);
 }
@@ -270,6 +274,7 @@ void app_close(struct app *app)
     for (int i = 0; i < app->threads_count; i++)
         close_thread(&app->threads[i]);
     hub_destroy(app->hub);
+    db_turns_destroy(app->turns);
     server_destroy(app->server);
     metrics_destroy(app->world.metrics);
     rate_destroy(app->world.rate);

@@ -215,6 +215,7 @@ void db_destroy(struct db *db)
     pg_pipe_destroy(db->write.pipe);
     for (struct write_queue *next, *queue = db->write_queues; queue != NULL; queue = next) {
         next = queue->next;
+        turn_give(&queue->seat);
         free(queue);
     }
     for (struct db_op *next, *op = db->spare_ops; op != NULL; op = next) {
@@ -223,6 +224,12 @@ void db_destroy(struct db *db)
     }
     sql_batch_finish(&db->batch);
     free(db);
+}
+
+void db_take_turns(struct db *db, struct db_turns *turns)
+{
+    must(db->write_queues == NULL);
+    db->turns = turns;
 }
 
 bool db_is_up(const struct db *db)

@@ -27,6 +27,7 @@
 struct flow;
 struct loop;
 struct db;
+struct db_turns;
 
 struct db_call {
     struct flow *flow;                  /* resumed when done, unless `done` is set */
@@ -47,6 +48,9 @@ struct db_call {
 
 /* `conninfo` is copied. Statements are prepared on connect, lazily per first use. */
 struct db *db_create(struct loop *loop, const char *conninfo, const char *application_name);
+/* Before the first write: this lane and others that share `turns` never have two batches of one
+ * statement under way. `turns` outlives them. */
+void db_take_turns(struct db *db, struct db_turns *turns);
 void db_destroy(struct db *db);
 bool db_is_up(const struct db *db);
 

@@ -6,6 +6,7 @@
 #define UNDERCUT_IO_DB_INNER_H
 
 #include "broker/io/db.h"
+#include "broker/io/db_turns.h"
 #include "broker/io/pg_pipe.h"
 #include "broker/io/sql_wire.h"
 #include "broker/io/timer.h"
@@ -28,6 +29,7 @@ struct op_queue {
 struct write_queue { /* of one statement */
     const struct sql_statement *statement;
     struct op_queue ops;
+    struct turn_seat seat; /* of a batch */
     struct write_queue *next;
 };
 
@@ -35,6 +37,7 @@ enum flight_mode { FLIGHT_NONE, FLIGHT_BATCH, FLIGHT_EACH };
 
 struct flight { /* the one set of writes under way */
     enum flight_mode mode;
+    struct write_queue *queue; /* where its members come from */
     struct db_op *members[DB_BATCH_MAX];
     int members_count;
     int done_count;             /* of FLIGHT_EACH */
@@ -54,6 +57,7 @@ struct db {
     struct lane read, write;
     struct op_queue read_queue, read_sent;
     bool is_sync_each;                /* the next reads are sent under a Sync each */
+    struct db_turns *turns;           /* NULL: this lane writes as if alone */
     struct write_queue *write_queues; /* round robin: the one just served goes to the end */
     int write_count;
     struct flight flight;
