@@ -135,10 +135,8 @@ static json_t *read_scalar(struct reading *r)
             return json_true();
         if (is_one_of(text, FALSE_WORDS))
             return json_false();
-        if (number == NUMBER_REAL) { /* no schema accepts one; it is refused there by pointer */
-            json_t *real = json_real(strtod(at, NULL));
-            return real != NULL ? real : refuse(r, "the number is out of range");
-        }
+        if (number == NUMBER_REAL)
+            return read_real(r, at);
         if (number == NUMBER_INTEGER && !integer_of(text, &integer))
             return refuse(r, "the integer is out of range");
         if (number == NUMBER_INTEGER)
