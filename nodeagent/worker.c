@@ -236,12 +236,13 @@ static void probe_start(struct worker *worker)
         worker->prober = runner->probe(worker->run, &probe);
 }
 
-/* Marks the meter: the container was seen running just now. */
-static void observe(struct worker *worker, bool is_healthy)
+/* Marks the meter: the container was seen running just now. Once it was ready it counts, whatever the
+ * probe says later: the answer is the tenant's own, and the machine is theirs in any case. */
+static void observe(struct worker *worker)
 {
     struct lease *lease = worker->lease;
     int64_t now_mono_ms = clock_mono_ms();
-    bool is_counting = is_healthy && lease->state == LEASE_RUNNING;
+    bool is_counting = lease->state == LEASE_RUNNING;
     bool was_counting = lease->meter.is_counting;
     meter_observe(&lease->meter, is_counting, now_mono_ms, clock_now_us());
     bool is_due = now_mono_ms - lease->saved_mono_ms >= SAVE_MS;
@@ -249,11 +250,11 @@ static void observe(struct worker *worker, bool is_healthy)
         roster_save(worker->tools.roster, lease);
 }
 
-/* With the lock held: what readiness says moves the lease along. Returns whether it is healthy. */
-static bool readiness_apply(struct worker *worker)
+/* With the lock held: what readiness says moves the lease along. */
+static void readiness_apply(struct worker *worker)
 {
     struct lease *lease = worker->lease;
-    struct probe_result result = {.is_known = true, .is_passing = true};
+    struct probe_result result = {.is_passing = true};
     if (worker->prober)
         result = prober_read(worker->prober);
     if (result.is_passing && lease->state == LEASE_PROBING) {
@@ -265,7 +266,6 @@ static bool readiness_apply(struct worker *worker)
         (void)str_format(lease->detail, sizeof(lease->detail), "%s", result.why);
         (void)roster_step(worker->tools.roster, lease, LEASE_NEVER_READY);
     }
-    return result.is_known && result.is_passing;
 }
 
 /* SIGTERM once, and SIGKILL when the grace is over. */
@@ -296,8 +296,8 @@ static void tend(struct worker *worker)
 {
     struct lease *lease = worker->lease;
     roster_lock(worker->tools.roster);
-    bool is_healthy = readiness_apply(worker);
-    observe(worker, is_healthy);
+    readiness_apply(worker);
+    observe(worker);
     if (lease->is_stop_wanted && lease->state != LEASE_STOPPING) {
         if (!lease->stop_as[0])
             (void)str_format(lease->stop_as, sizeof(lease->stop_as), "stopped");

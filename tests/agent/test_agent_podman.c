@@ -301,6 +301,17 @@ static void readiness_by_command_asks_inside(void **state)
     assert_exit(rig, "completed", 0);
 }
 
+/* Else a probe that fails on purpose would be a machine for nothing. */
+static void a_probe_that_fails_later_does_not_stop_the_meter(void **state)
+{
+    struct rig *rig = *state;
+    want_with(rig, PODMAN_IMAGE, "touch /tmp/ready; sleep 2; rm /tmp/ready; sleep 4; exit 0",
+              ",\"readiness\":{\"exec\":{\"command\":[\"/bin/test\",\"-e\",\"/tmp/ready\"]},"
+              "\"period_s\":1,\"failures\":30}");
+    assert_exit(rig, "completed", 0);
+    assert_in_range(final_ms(rig), 4000, 7500);
+}
+
 static void a_probe_that_never_passes_ends_the_lease(void **state)
 {
     struct rig *rig = *state;
@@ -379,6 +390,7 @@ int main(void)
         RIGGED(readiness_by_tcp_starts_the_meter),
         RIGGED(readiness_by_http_reads_the_status),
         RIGGED(readiness_by_command_asks_inside),
+        RIGGED(a_probe_that_fails_later_does_not_stop_the_meter),
         RIGGED(a_probe_that_never_passes_ends_the_lease),
         RIGGED(a_simulated_gpu_is_labelled_in_inventory_and_container),
         RIGGED(much_output_arrives_whole),
