@@ -81,7 +81,8 @@ where desired = 'stop' or spent_at <= now() or deadline_at <= now()
 order by lease_id;
 
 -- name: sweep_close_list
--- doc: Leases that nobody else will close, locked, each with its reason.
+-- doc: Leases that nobody else will close, locked, each with its reason. A probe that is asked until the
+--      time is over is the owner's, and no failure of the node.
 -- lane: write
 -- in: market text, ack_timeout_ms int8, start_timeout_ms int8, final_receipt_ms int8
 -- out: lease_id uuid, epoch int4, node_id uuid, reason text, restart text, on_interruption text,
@@ -98,7 +99,7 @@ with office as (
             when l.state = 'awarded' and greatest(l.awarded_at, o.started_at) < now() - $2 * interval '1 ms'
                 then 'not_acknowledged'
             when l.state = 'starting' and greatest(l.acked_at, o.started_at) < now() - $3 * interval '1 ms'
-                then 'start_timeout' end as reason
+                then case l.stage when 'probing' then 'readiness_failed' else 'start_timeout' end end as reason
     from leases l join workloads w using (workload_id) join nodes n using (node_id), office o
     where l.market = $1 and l.state <> 'closed'
       and (l.state <> 'running' or n.state in ('lost', 'retired'))

@@ -106,6 +106,32 @@ static void an_award_that_nobody_acknowledges_goes_to_another(void **unused)
     assert_string_equal(world_ask(&world, "select failures_milli from node_histories"), "1000");
 }
 
+static const char *close_after(const char *stage, int64_t starting_ms)
+{
+    const char *lease = award(1, 0, 1);
+    world_do(&world,
+             "update leases set state = 'starting', acked_at = now(), stage = '%s' where state = "
+             "'awarded'; select fx.age('%s', %lld); update leadership set started_at = "
+             "now() - interval '1 day'",
+             stage, lease, (long long)starting_ms);
+    sweep();
+    return lease_says(lease);
+}
+
+/* A tenant's probe that never answers must not spoil the record of every node that it meets. */
+static void whose_fault_a_start_without_end_is(void **unused)
+{
+    (void)unused;
+    assert_string_equal(close_after("pulling", 899000), "starting");
+    world_do(&world, "select fx.age(lease_id, 2000) from leases");
+    sweep();
+    assert_string_equal(world_ask(&world, "select close_reason from leases"), "start_timeout");
+    world_do(&world, "update replicas set excluded_node_ids = '{}'");
+    assert_string_equal(close_after("probing", 901000), "closed readiness_failed");
+    assert_int_equal(sweep_histories(&office), ERR_OK);
+    assert_string_equal(world_ask(&world, "select failures_milli from node_histories"), "1000");
+}
+
 static void a_new_leader_gives_awards_their_time_again(void **unused)
 {
     (void)unused;
@@ -415,6 +441,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_in_order_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(an_award_that_nobody_acknowledges_goes_to_another, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(whose_fault_a_start_without_end_is, setup, teardown),
         cmocka_unit_test_setup_teardown(a_new_leader_gives_awards_their_time_again, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(silence_pauses_then_loses_a_node, setup, teardown),
