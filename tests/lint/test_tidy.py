@@ -46,6 +46,7 @@ SEEDED = [
     ("dead_headers", "api/dead.h", "/* dead.h - nobody. */\n"),
     ("sql_has_a_home", "broker/market/x.sql", "select 1\n"),
     ("links", "docs/a.md", "[x](no/such.md)\n"),
+    ("paths_in_docs", "docs/a.md", "See `broker/gone.c`.\n"),
     ("migrations", "migrations/0003_gap.sql", "-- Why: x\n"),
     ("migrations", "migrations/0002_mute.sql", "select 1\n"),
     ("slugs", "openapi.yaml", "components: {schemas: {Problem: {properties: {code: {enum: [a, b]}}}}}\n"),

@@ -262,6 +262,16 @@ def rule_links(tree):
                     yield path, number, f"link to nothing: {target}"
 
 
+def rule_paths_in_docs(tree):
+    """A file that a page names in backticks is there."""
+    pattern = re.compile(r"`((?:api|auction|billing|broker|cli|deploy|docs|migrations|nodeagent|tests)/[\w./-]+)`")
+    for path in tree.ending(".md"):
+        for number, line in enumerate(tree.text(path).splitlines(), 1):
+            for target in pattern.findall(line):
+                if not os.path.exists(os.path.join(tree.root, target)):
+                    yield path, number, f"names nothing: {target}"
+
+
 def rule_migrations(tree):
     expected = 1
     for path in (p for p in tree.paths if p.startswith("migrations/") and p.endswith(".sql")):
@@ -307,7 +317,8 @@ def rule_nothing_left_over(tree):
 RULES = [
     rule_layers, rule_foreign, rule_sql_headers, rule_own_header_first, rule_lengths, rule_functions,
     rule_banned, rule_floats, rule_whitespace, rule_headers_say_what, rule_long_files_tell_their_story,
-    rule_dead_headers, rule_sql_has_a_home, rule_links, rule_migrations, rule_slugs, rule_words,
+    rule_dead_headers, rule_sql_has_a_home, rule_links, rule_paths_in_docs,
+    rule_migrations, rule_slugs, rule_words,
     rule_nothing_left_over,
 ]
 
