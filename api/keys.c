@@ -5,7 +5,7 @@
  *
  * Failure modes are: a scope that the caller lacks, another request with the same Idempotency-Key
  * (its answer is replayed), a key of another account (not found), a token that wants to prolong
- * itself.
+ * itself or to outlive its key's revocation.
  */
 #include "api/keys.h"
 
@@ -86,6 +86,7 @@ static enum flow_next api_key_create_store(struct flow *flow)
     in.idem_key = row.key;
     in.idem_body_sha256 = row.body_sha256;
     in.idem_response = row.response_sealed;
+    in.caller_key_id = call->principal.key_id.u;
     stored->flow = flow;
     api_key_create_submit(call->thread->db, stored, &in);
     buf_finish(&scopes);
@@ -99,6 +100,9 @@ static enum flow_next api_key_create_done(struct flow *flow)
     if (db_call_check(flow, stored) != ERR_OK)
         return FLOW_END;
     api_key_create_get(stored, 0, &row);
+    if (!row.is_live)
+        return flow_fail(flow, ERR_UNAUTHENTICATED,
+                         "the API key behind these credentials is revoked or has expired");
     return row.is_done ? api_reply_json(flow, 201) : idempotency_lost(flow);
 }
 

@@ -34,27 +34,33 @@ from accounts
 where account_id = $1;
 
 -- name: api_key_create
--- doc: One more key of an account.
+-- doc: One more key of an account, by a key that is neither revoked nor expired now, whatever caches and
+--      tokens still say of it: else whoever stole it would outlive its revocation.
 -- scope: account
 -- in: account_id uuid, key_id uuid, name text, secret_sha256 bytea, scopes text,
 --     created_at timestamptz, expires_at timestamptz?, idem_key text?, idem_body_sha256 bytea?,
---     idem_response bytea?
--- out: is_done bool
-with once as (
+--     idem_response bytea?, caller_key_id uuid
+-- out: is_live bool, is_done bool
+with caller as materialized (
+    select account_id
+    from api_keys
+    where account_id = $1 and key_id = $11 and revoked_at is null and (expires_at is null or expires_at > now())
+    for share
+), once as (
     insert into idempotency (account_id, operation, key, body_sha256, status, response_sealed)
     select account_id, 'api_key_create', $8, $9, 201, $10
-    from accounts
-    where account_id = $1 and $8 is not null
+    from caller
+    where $8 is not null
     on conflict do nothing
     returning 1
 ), made as (
     insert into api_keys (key_id, account_id, name, secret_sha256, scopes, created_at, expires_at)
     select $2, account_id, $3, $4, $5, $6, $7
-    from accounts
-    where account_id = $1 and ($8 is null or exists (select from once))
+    from caller
+    where $8 is null or exists (select from once)
     returning 1
 )
-select exists (select from made) as is_done;
+select exists (select from caller) as is_live, exists (select from made) as is_done;
 
 -- name: api_key_list
 -- doc: Keys of an account, newest first, without secrets; `before` is the last one already seen.

@@ -68,6 +68,17 @@ class AuthTest(ApiCase):
         http.delete(f"/v1/api-keys/{made['key_id']}")
         self.until("the key to be dead", lambda: revoked.raw("GET", "/v1/balance")[0] == 401, 12)
 
+    def test_a_stolen_key_leaves_no_heir_behind_its_revocation(self):
+        http = self.account(0)
+        made = http.post("/v1/api-keys", {"name": "stolen", "scopes": ["keys:write"]})
+        stolen = self.broker.http(made["secret"])
+        token = self.broker.http(stolen.post("/v1/tokens")["access_token"])
+        token.post("/v1/api-keys", {"name": "while it lives", "scopes": ["keys:write"]})
+        http.delete(f"/v1/api-keys/{made['key_id']}")
+        for thief in (token, stolen):
+            self.refused(401, "unauthenticated", thief.post, "/v1/api-keys", {"name": "heir", "scopes": ["keys:write"]})
+        self.assertNotIn("heir", [k["name"] for k in http.get("/v1/api-keys")["data"]])
+
     def test_an_expired_key_is_refused(self):
         http = self.account(0)
         made = http.post("/v1/api-keys", {"name": "k", "scopes": ["money:read"], "expires_in_s": 60})

@@ -57,6 +57,13 @@ static struct uuid account_made(void)
     return account.u;
 }
 
+static struct uuid first_key_of(struct uuid account)
+{
+    char id[ID_TEXT_SIZE];
+    return world_uuid(world_ask(&world, "select key_id from api_keys where account_id = '%s'",
+                                uuid_text(account, id)));
+}
+
 static void an_account_comes_with_a_key_and_four_ledger_accounts(void **state)
 {
     (void)state;
@@ -99,7 +106,7 @@ static void the_same_idempotency_key_makes_one_account(void **state)
 static void keys_are_listed_newest_first_in_pages(void **state)
 {
     (void)state;
-    struct uuid account = account_made();
+    struct uuid account = account_made(), caller = first_key_of(account);
     for (int i = 0; i < 4; i++) {
         struct credential credential = credential_make(CREDENTIAL_TEST);
         struct api_key_create_in in = {.account_id = account,
@@ -108,6 +115,7 @@ static void keys_are_listed_newest_first_in_pages(void **state)
                                        .secret_sha256 = sha256_slice(&credential.sha256),
                                        .scopes = STR("money:read"),
                                        .created_at_us = 1763690000000000,
+                                       .caller_key_id = caller,
                                        .idem_key = STR_NONE,
                                        .idem_body_sha256 = STR_NONE,
                                        .idem_response = STR_NONE};
@@ -165,7 +173,9 @@ static void an_expired_key_is_not_live(void **state)
 {
     (void)state;
     struct credential credential = credential_make(CREDENTIAL_LIVE);
-    struct api_key_create_in in = {.account_id = account_made(),
+    struct uuid account = account_made();
+    struct api_key_create_in in = {.account_id = account,
+                                   .caller_key_id = first_key_of(account),
                                    .key_id = api_key_id_new().u,
                                    .name = STR("old"),
                                    .secret_sha256 = sha256_slice(&credential.sha256),
@@ -180,6 +190,34 @@ static void an_expired_key_is_not_live(void **state)
     struct api_key_find_out found;
     assert_true(find(&credential, &found));
     assert_false(found.is_live);
+}
+
+static void no_key_comes_from_a_revoked_an_expired_or_anothers_key(void **state)
+{
+    (void)state;
+    struct uuid account = account_made(), caller = first_key_of(account), other = account_made();
+    struct credential credential = credential_make(CREDENTIAL_LIVE);
+    struct api_key_create_in in = {.account_id = account,
+                                   .caller_key_id = first_key_of(other),
+                                   .key_id = api_key_id_new().u,
+                                   .name = STR("heir"),
+                                   .secret_sha256 = sha256_slice(&credential.sha256),
+                                   .scopes = STR("keys:write"),
+                                   .created_at_us = 1000000,
+                                   .idem_key = STR("heir"),
+                                   .idem_body_sha256 = sha256_slice(&body_sha256),
+                                   .idem_response = STR("sealed")};
+    struct api_key_find_out found;
+    assert_int_equal(api_key_create_run(world.session, &in, NULL), ERR_OK);
+    in.caller_key_id = caller;
+    world_do(&world, "update api_keys set expires_at = now()");
+    assert_int_equal(api_key_create_run(world.session, &in, NULL), ERR_OK);
+    world_do(&world, "update api_keys set expires_at = null");
+    assert_int_equal(revoke(account, caller), 1);
+    assert_int_equal(api_key_create_run(world.session, &in, NULL), ERR_OK);
+    assert_false(find(&credential, &found));
+    assert_string_equal(world_ask(&world, "select count(*) from idempotency where key = 'heir'"),
+                        "0");
 }
 
 static void the_platform_gets_as_many_admin_keys_as_it_asks_for(void **state)
@@ -233,6 +271,7 @@ int main(void)
         cmocka_unit_test(keys_are_listed_newest_first_in_pages),
         cmocka_unit_test(a_revoked_key_is_dead_and_only_its_owner_revokes),
         cmocka_unit_test(an_expired_key_is_not_live),
+        cmocka_unit_test(no_key_comes_from_a_revoked_an_expired_or_anothers_key),
         cmocka_unit_test(the_platform_gets_as_many_admin_keys_as_it_asks_for),
         cmocka_unit_test(credentials_are_long_and_never_alike),
     };
