@@ -1,11 +1,22 @@
 #include "broker/market/promise.h"
 
+static void add_number(struct buf *to, int64_t value)
+{
+    char digits[I64_TEXT_SIZE];
+    buf_add(to, digits, i64_format(value, digits));
+    buf_add_c(to, "|");
+}
+
 static void promise_text(const struct promise *promise, struct buf *to)
 {
     char hex[65];
     hex_encode(promise->message_sha256.bytes, sizeof(promise->message_sha256.bytes), hex);
-    buf_add_format(to, "undercut/promise/v1|%s|%lld|%lld|%s", promise->market,
-                   (long long)promise->round, (long long)promise->place, hex);
+    buf_add_c(to, "undercut/promise/v1|");
+    buf_add_c(to, promise->market);
+    buf_add_c(to, "|");
+    add_number(to, promise->round);
+    add_number(to, promise->place);
+    buf_add_c(to, hex);
 }
 
 struct ed25519_signature promise_sign(const struct promise *promise,
