@@ -9,6 +9,7 @@ one that openapi.yaml describes.
 import base64
 import concurrent.futures
 import ctypes
+import datetime
 import glob
 import hashlib
 import json
@@ -29,8 +30,10 @@ SANITIZER = re.compile(r"ERROR: (?:Address|Leak|Thread)Sanitizer|runtime error:|
 ALL_SCOPES = ["workloads:read", "workloads:write", "nodes:read", "nodes:write", "money:read", "keys:write"]
 EXCHANGES_CHECKED_MAX = 40
 ROOT = st.ROOT
-# Time passes faster here than in production; proportions are the same.
-FAST = {"round_ms": 100, "settle_interval_ms": 500, "receipt_interval_ms": 300}
+# Rounds and settlements come faster than in production, so that tests wait less; what counts as silence comes
+# later, so that a machine under load is not mistaken for a dead one. Tests of faults set their own.
+FAST = {"round_ms": 100, "settle_interval_ms": 500, "receipt_interval_ms": 300, "ack_timeout_ms": 20000,
+        "node_unknown_ms": 30000, "node_lost_ms": 120000}
 HttpError, wait_until = st.HttpError, st.wait_until
 
 _sodium = ctypes.CDLL("libsodium.so.23")
@@ -289,6 +292,9 @@ class FakeNode:
         self.node_id, self.market_public = made["node_id"], unb64(made["market_public_key"])
         return made
 
+    def retire(self):
+        self.http.delete(f"/v1/nodes/{self.node_id}")
+
     def signed(self, path, body, boot=None, seq=None, secret=None):
         """(status, headers, bytes) of a signed call; the arguments forge it."""
         data = json.dumps(body).encode()
@@ -384,7 +390,12 @@ class FakeNode:
              "at_us": int(time.time() * 1000000), "data": base64.b64encode(text.encode()).decode()}]})
 
 
-def entries_all(http, **query):
+def seconds_of(text):
+    """An instant of the API, as time.time() has it."""
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def entries_all(http):
     """Every ledger entry of an account, newest first, through the pages."""
     found, cursor = [], None
     while True:

@@ -2,6 +2,7 @@
 nothing is billed that did not run. Real containers on a private engine.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -171,6 +172,27 @@ class ContainersTest(ApiCase):
         self.assertEqual((ended["status_reason"], len(ended["leases"])), ("completed", 1))
         self.assertEqual(ended["leases"][0]["lease_id"], lease["lease_id"])
         self.assertGreater(ended["leases"][0]["billed_ms"], 4000)
+        self.assert_healthy()
+
+    def test_kill_9_of_agents_and_broker_leaves_no_container_and_loses_no_lease(self):
+        made = [self.tenant.post("/v1/workloads", self.sh("echo begin; sleep 4; echo end")) for _ in range(2)]
+        for workload in made:
+            self.tenant.get(f"/v1/workloads/{workload['workload_id']}?wait_for=running&timeout_s=30")
+        for agent in self.agents:
+            agent.kill()
+        self.broker.process.kill()
+        self.broker.process.wait()
+        self.broker.restart()
+        for agent in self.agents:
+            agent.launch()
+        for workload in made:
+            ended = self.until_state(self.tenant, workload["workload_id"], "stopped", "failed", timeout_s=60)
+            self.assertEqual((ended["status_reason"], len(ended["leases"])), ("completed", 1))
+            lines = self.tenant.raw("GET", f"/v1/workloads/{workload['workload_id']}/logs?format=ndjson")[2].splitlines()
+            said = [json.loads(line) for line in lines]
+            text = "".join(line["data"] for line in said if line["stream"] == "out")
+            if "end" not in text:  # it came while nobody was attached: then the log must say so
+                self.assertIn("gap", [line["stream"] for line in said])
         self.assert_healthy()
 
     def test_zz_every_container_is_accounted_for(self):

@@ -14,7 +14,7 @@ class ContractTest(ApiCase):
     def prepare(cls):
         cls.contract = Contract()
         cls.ada = cls.account()
-        cls.bob = cls.account(0)  # nobody is ever matched with a node of their own
+        cls.bob = cls.account(0)  # nobody buys in a lot where they sell
         cls.made_node = cls.node(cls.bob)
         cls.key = cls.ada.post("/v1/api-keys", {"name": "spare", "scopes": ["money:read"]})
         cls.workload = cls.ada.post("/v1/workloads", manifest(name="mine"))

@@ -69,7 +69,7 @@ class EventsTest(ApiCase):
         node.run(lease_id)
         node.exit(lease_id, "completed", 0, healthy_ms=100)
         self.until_state(self.tenant, made["workload_id"], "stopped")
-        node.http.delete(f"/v1/nodes/{node.node_id}")
+        node.retire()
         return made["workload_id"], lease_id
 
     def test_a_life_is_told_in_order(self):
@@ -100,7 +100,7 @@ class EventsTest(ApiCase):
         poller.join(25)
         self.assertTrue(answers and answers[0]["data"], (start, answers))
         self.tenant.delete(f"/v1/workloads/{made['workload_id']}")
-        node.http.delete(f"/v1/nodes/{node.node_id}")
+        node.retire()
 
     def test_a_stream_tells_the_same_and_resumes_behind_the_last_id(self):
         workload_id, _ = self.lived()
@@ -172,7 +172,7 @@ class LogCase(ApiCase):
         super().setUp()
         self.tenant = self.account()
         self.node_ = self.node(slots=2)
-        self.addCleanup(lambda: self.node_.http.delete(f"/v1/nodes/{self.node_.node_id}"))
+        self.addCleanup(lambda: self.node_.retire())
 
     def running(self, **more):
         made = self.tenant.post("/v1/workloads", manifest(**more))

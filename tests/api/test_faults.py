@@ -4,6 +4,8 @@ Runners are simulated, so that fifty leases fit on one machine. The seed of the 
 UNDERCUT_SEED=n repeats it.
 """
 
+import json
+import os
 import signal
 import time
 import unittest
@@ -11,7 +13,7 @@ import unittest
 import stack as st
 from harness import ApiCase, manifest, simulated
 
-QUICK_LOSS = {"node_unknown_ms": 2000, "node_lost_ms": 5000}
+QUICK_LOSS = {"node_unknown_ms": 2000, "node_lost_ms": 5000, "sync_hold_ms": 500, "ack_timeout_ms": 3000}
 REGIONS = {"regions": ["eu-west", "us-east"], "trust_min": "simulated"}
 
 
@@ -66,6 +68,37 @@ class FaultCase(ApiCase):
         earned = self.sql("select coalesce(sum(balance_uusd), 0) from ledger_accounts"
                           " where kind in ('operator_payable', 'platform_fee')")
         self.assertEqual(int(earned), paid)
+
+
+class HangTest(FaultCase):
+    """A database that neither answers nor dies."""
+
+    def test_requests_fail_in_time_while_the_database_hangs_and_nothing_is_lost_afterwards(self):
+        http = self.account(10)
+        pids = [self.stack.postgres.process.pid, *map(int, st.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.stack.postgres.process.pid)]).split())]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            self.assertEqual(http.raw("GET", "/healthz")[0], 200)  # the process itself is well
+            answers = self.at_once(8, lambda i: http.raw(
+                "POST", "/v1/workloads", manifest(name=f"n{i}"), {"Idempotency-Key": f"hang-{i}"}))
+            self.assertLess(time.monotonic() - began, 20)
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        for status, headers, body in answers:
+            self.assertIn(status, (503, 504))
+            problem = json.loads(body)
+            self.assertIn(problem["code"], ("database_busy", "deadline_exceeded", "overloaded"))
+            self.assertTrue(problem["retryable"])
+        made = [self.through(lambda i=i: http.post("/v1/workloads", manifest(name=f"n{i}"), {
+            "Idempotency-Key": f"hang-{i}"})) for i in range(8)]  # it happened once or not at all
+        self.assertEqual(len({w["workload_id"] for w in made}), 8)
+        self.assertEqual(len(http.get("/v1/workloads")["data"]), 8)
+        balance = http.get("/v1/balance")
+        self.assertEqual((balance["wallet_uusd"], balance["escrow_uusd"]), (10000000 - 8 * 600000, 8 * 600000))
 
 
 class RedisTest(FaultCase):
@@ -158,7 +191,7 @@ class NodeFaultTest(FaultCase):
         self.assertLessEqual(late["billed_ms"], 500)
         self.assertIn(first.node_id[5:], " ".join(self.excluded(made)))
         # The old node stays out even when the new one goes as well.
-        spare.http.delete(f"/v1/nodes/{spare.node_id}")
+        spare.retire()
         for _ in range(10):
             first.sync(hold_ms=100)
             self.assertEqual(first.desired, [])
@@ -184,7 +217,7 @@ class NodeFaultTest(FaultCase):
             deaf.sync()  # it lives, but never says that it has the lease
             return spare.step(hold_ms=100)
         self.until("the lease to move", moved, 20)
-        self.assertTrue(2.5 <= time.monotonic() - began <= 8, time.monotonic() - began)
+        self.assertTrue(2.5 <= time.monotonic() - began <= 15, time.monotonic() - began)
         old = tenant.get(f"/v1/leases/{lease_id}")
         self.assertEqual((old["state"], old["close_reason"], old["gross_uusd"]), ("closed", "not_acknowledged", 0))
         self.assertEqual([d for d in deaf.sync()["leases"] if d["want"] == "run"], [])

@@ -21,7 +21,7 @@ class TenancyTest(ApiCase):
     def prepare(cls):
         cls.contract = Contract()
         cls.ada, cls.eve = cls.account(), cls.account()
-        cls.mine, theirs = cls.node(cls.ada), cls.node()  # nobody is ever matched with a node of their own
+        cls.mine, theirs = cls.node(cls.ada, region="us-east"), cls.node()  # nobody buys in a lot where they sell
         workload = cls.ada.post("/v1/workloads", manifest(name="secret-plan"))
         lease_id = theirs.take(cls)[0]
         theirs.run(lease_id)
@@ -87,6 +87,17 @@ class TenancyTest(ApiCase):
                 self.assertNotIn(hidden, text, path)
         text = json.dumps([tenant.get(f"/v1/leases/{lease_id}"), tenant.get("/v1/events?after=0")])
         self.assertNotIn(operator.account_id, text)
+        tenant.delete(f"/v1/workloads/{made['workload_id']}")
+
+    def test_what_a_tenant_would_pay_is_sealed_from_the_machine_that_runs_it(self):
+        tenant, node = self.account(), self.node(price=500000)
+        made = tenant.post("/v1/workloads", manifest(
+            env={"A": "shh"}, reserve_uusd_per_hour=3456789, budget_uusd=2345678, labels={"team": "red"}))
+        (lease_id,) = node.take(self)
+        (desired,) = [d for d in node.desired if d["lease_id"] == lease_id]
+        self.assertEqual(desired["manifest"], {"image": "example.org/x:1", "env": {"A": "shh"}, "max_duration_s": 600})
+        for hidden in ("3456789", "2345678", "red"):
+            self.assertNotIn(hidden, json.dumps(desired))
         tenant.delete(f"/v1/workloads/{made['workload_id']}")
 
     def test_a_nodes_calls_need_that_nodes_signature(self):

@@ -327,7 +327,7 @@ class PostTest(ApiCase):
         lease_id = first.take(self)[0]
         first.run(lease_id)
         second = self.node(price=2000000)
-        first.http.delete(f"/v1/nodes/{first.node_id}")
+        first.retire()
         moved = second.take(self)[0]
         old = self.until_closed(lease_id)
         self.assertEqual(old["close_reason"], "node_withdrawn")
