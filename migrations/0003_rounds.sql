@@ -77,6 +77,9 @@ create table rounds (
 );
 create index rounds_frozen on rounds (market, round) where state = 'frozen';
 
+-- Records hold hashes and random ids: trying to compress them costs more than it saves.
+alter table rounds alter column record set storage external;
+
 create table lot_rounds (
     market text not null,
     round int8 not null,

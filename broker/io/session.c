@@ -18,7 +18,8 @@ struct session {
 /* A process that is paused inside a transaction must not keep its locks from its successor: the
  * server ends such a session, and with it the transaction. */
 static const char session_options[] =
-    "-c jit=off -c timezone=UTC -c idle_in_transaction_session_timeout=5000";
+    "-c jit=off -c timezone=UTC -c idle_in_transaction_session_timeout=5000"
+    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off";
 
 struct session *session_open(const char *conninfo, const char *application_name, char *ret_why,
                              size_t why_size)

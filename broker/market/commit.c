@@ -12,6 +12,7 @@
 #include "broker/base/clock.h"
 #include "broker/base/log.h"
 #include "broker/base/must.h"
+#include "broker/market/shelf.h"
 #include "gen/broker/market/commit.sql.h"
 
 #define GUARD_TRIES_MAX  8
@@ -35,29 +36,51 @@ static void *array_of(size_t count, size_t size)
     return array;
 }
 
-static enum err_code commit_load(struct commit *commit)
+static enum err_code commit_load_supply(struct commit *commit)
 {
-    struct office *office = commit->world->office;
+    const struct round_world *world = commit->world;
     struct str regions[PLACES_MAX], classes[PLACES_MAX];
-    const struct demand_query demand_query = {.market = office->name,
-                                              .round = commit->round->round,
-                                              .only_now = commit->round->kind == RECORD_NOW};
-    enum err_code err = demand_load(office->session, &demand_query, &commit->demands);
-    if (err != ERR_OK || commit->demands.count == 0)
-        return err;
-    const struct supply_query supply_query = {
-        .market = office->name,
+    const struct supply_query query = {
+        .market = world->office->name,
+        .shelf = commit->round->kind == RECORD_NOW ? world->shelf : NULL,
         .regions = regions,
         .classes = classes,
         .regions_count = demand_regions(&commit->demands, regions, PLACES_MAX),
         .classes_count = demand_classes(&commit->demands, classes, PLACES_MAX),
         .round = commit->round->round,
     };
-    err = supply_load(office->session, &supply_query, &commit->supply);
+    enum err_code err = supply_load(world->office->session, &query, &commit->supply);
     if (err == ERR_OK)
-        demand_route(&commit->demands, &commit->supply, commit->world->indexes,
-                     commit->round->round);
+        demand_route(&commit->demands, &commit->supply, world->indexes, commit->round->round);
     return err;
+}
+
+static enum err_code commit_load(struct commit *commit)
+{
+    const struct demand_query query = {.market = commit->world->office->name,
+                                       .round = commit->round->round,
+                                       .only_now = commit->round->kind == RECORD_NOW};
+    enum err_code err = demand_load(commit->world->office->session, &query, &commit->demands);
+    if (err != ERR_OK || commit->demands.count == 0)
+        return err;
+    return commit_load_supply(commit);
+}
+
+/* Somebody goes unserved from a shelf: what came free meanwhile may serve him. */
+static bool must_look_again(const struct commit *commit)
+{
+    uint32_t wanted_count = 0;
+    for (uint32_t i = 0; i < commit->demands.count; i++)
+        wanted_count += commit->demands.at[i].k;
+    return commit->supply.is_from_shelf && commit->clearing.awards_count < wanted_count;
+}
+
+static enum err_code commit_look_again(struct commit *commit)
+{
+    round_clearing_finish(&commit->clearing);
+    supply_finish(&commit->supply);
+    shelf_drop(commit->world->shelf);
+    return commit_load_supply(commit);
 }
 
 static enum err_code commit_clear(struct commit *commit)
@@ -230,6 +253,12 @@ static enum err_code commit_decide(struct commit *commit)
     for (int tries = 0; tries < GUARD_TRIES_MAX; tries++) {
         uint32_t refused_count = 0;
         enum err_code err = commit_clear(commit);
+        if (err == ERR_OK && must_look_again(commit)) {
+            err = commit_look_again(commit);
+            if (err != ERR_OK)
+                return err;
+            continue;
+        }
         if (err == ERR_OK && commit->clearing.awards_count > 0)
             err = awards_guard(commit, &refused_count);
         if (err != ERR_OK || refused_count == 0)
@@ -275,15 +304,23 @@ static struct award_store_in award_row(const struct commit *commit, const struct
     };
 }
 
+static void sold_note(struct round_report *report, const struct supply_block *block)
+{
+    for (uint32_t i = 0; i < block->devices_count; i++)
+        report->devices[report->devices_count++] = block->devices[i].device_id;
+}
+
 static enum err_code awards_store(struct commit *commit)
 {
     uint32_t count = commit->clearing.awards_count;
     struct award_store_in *rows = array_of(count, sizeof(*rows));
     char(*devices)[DEVICE_LIST_SIZE] = array_of(count, sizeof(*devices));
     commit->report->parties = array_of(count, sizeof(struct lease_parties));
+    commit->report->devices = array_of((size_t)count * BLOCK_DEVICES_MAX, sizeof(struct uuid));
     for (uint32_t i = 0; i < count; i++) {
         const struct round_award *award = &commit->clearing.awards[i];
         rows[i] = award_row(commit, award, devices[i]);
+        sold_note(commit->report, award->block);
         commit->report->parties[i] = (struct lease_parties){
             .workload_id = award->demand->workload_id,
             .account_id = award->demand->account_id,
@@ -415,5 +452,6 @@ void round_report_finish(struct round_report *report)
 {
     free(report->parties);
     free(report->fresh.at);
+    free(report->devices);
     *report = (struct round_report){.demands_count = 0};
 }

@@ -19,12 +19,15 @@ struct round_report {
     struct lease_parties
         *parties;             /* of each award, to be woken after the commit; freed by the owner */
     struct lot_indexes fresh; /* indexes of lots that traded; freed by the owner */
+    struct uuid *devices;     /* that were sold; freed by the owner */
+    size_t devices_count;
 };
 
 struct round_world {
     struct office *office;
     const struct lot_indexes *indexes;
     uint32_t fee_bp;
+    struct shelf *shelf; /* for rounds of kind NOW */
 };
 
 /* Everything from loading to the stored record, without the COMMIT. */

@@ -45,7 +45,10 @@ void figures_write_leader(const struct leader *leader, struct buf *to)
         {"rounds_failed_total", "counter", "Rounds that the database refused.", f.failed_count},
         {"awards_total", "counter", "Leases awarded.", f.awards_count},
         {"leases_closed_total", "counter", "Leases closed by the sweep.", f.closed_count},
-        {"round_clear_us", "gauge", "Clearing of the last round.", f.clear_us},
+        {"round_freeze_us", "gauge", "Freeze of the last round.", f.freeze_us},
+        {"round_load_us", "gauge", "Reading supply and demand of the last round.", f.load_us},
+        {"round_clear_us", "gauge", "Clearing and guards of the last round.", f.clear_us},
+        {"round_store_us", "gauge", "Storing leases and record of the last round.", f.store_us},
         {"round_commit_us", "gauge", "Commit of the last round.", f.commit_us},
         {"sweep_us", "gauge", "The last sweep.", f.sweep_us},
     };

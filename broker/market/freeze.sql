@@ -27,8 +27,8 @@ returning m.round - 1 as round;
 -- name: round_arrivals
 -- lane: write
 -- in: market text, round int8
--- out: place int8, message_sha256 bytea
-select place, message_sha256 from arrivals where market = $1 and round = $2 order by place;
+-- out: place int8, message_sha256 bytea, kind text
+select place, message_sha256, kind from arrivals where market = $1 and round = $2 order by place;
 
 -- name: round_freeze
 -- in: market text, round int8, kind text, epoch int8, inputs_root bytea, arrivals_count int4,

@@ -18,6 +18,7 @@
 #include "broker/io/hub.h"
 #include "broker/io/thread.h"
 #include "broker/market/commit.h"
+#include "broker/market/shelf.h"
 #include "broker/market/sweep.h"
 #include "gen/broker/market/leader.sql.h"
 
@@ -28,6 +29,7 @@ struct leader {
     struct office office;
     struct seed_chain chain; /* loaded for the epoch in chain_epoch */
     struct lot_indexes indexes;
+    struct shelf shelf;
     int64_t chain_epoch;
     int64_t histories_mono_ms; /* when they are folded next */
     atomic_bool is_now_wanted;
@@ -107,6 +109,7 @@ static void round_failed(struct leader *leader, const char *what, enum err_code 
 {
     office_fail(&leader->office, what, err);
     leader->chain_epoch = 0;
+    shelf_drop(&leader->shelf);
     pthread_mutex_lock(&leader->mutex);
     leader->figures.failed_count++;
     pthread_mutex_unlock(&leader->mutex);
@@ -135,6 +138,7 @@ static void figures_round(struct leader *leader, const struct frozen_round *roun
 static void round_publish(struct leader *leader, const struct frozen_round *round,
                           const struct round_report *report)
 {
+    shelf_strike(&leader->shelf, report->devices, report->devices_count);
     for (uint32_t i = 0; i < report->awards_count; i++)
         lease_wake(leader->config.hub, &report->parties[i]);
     for (size_t i = 0; i < report->fresh.count; i++)
@@ -153,8 +157,14 @@ static enum err_code round_settle_on(struct leader *leader, const struct frozen_
                                      int64_t at_us[3])
 {
     const struct round_world world = {
-        .office = &leader->office, .indexes = &leader->indexes, .fee_bp = leader->config.fee_bp};
+        .office = &leader->office,
+        .indexes = &leader->indexes,
+        .fee_bp = leader->config.fee_bp,
+        .shelf = &leader->shelf,
+    };
     struct round_report report;
+    if (round->kind != RECORD_NOW || round->has_asks)
+        shelf_drop(&leader->shelf);
     at_us[1] = clock_mono_us();
     enum err_code err = round_complete(&world, round, &report);
     at_us[2] = clock_mono_us();
@@ -345,6 +355,7 @@ void leader_destroy(struct leader *leader)
     office_leave(&leader->office);
     seed_chain_finish(&leader->chain);
     free(leader->indexes.at);
+    shelf_finish(&leader->shelf);
     pthread_mutex_destroy(&leader->mutex);
     free(leader);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "broker/base/must.h"
+#include "broker/market/shelf.h"
 #include "gen/broker/market/supply.sql.h"
 
 uint32_t block_size_index(uint32_t devices)
@@ -70,8 +71,8 @@ static void node_take(struct supply_node *node, const struct supply_load_out *ro
     };
 }
 
-enum err_code supply_load(struct session *session, const struct supply_query *query,
-                          struct supply *ret_supply)
+static enum err_code rows_read(struct session *session, const struct supply_query *query,
+                               struct sql_result **ret_rows)
 {
     const struct supply_load_in in = {
         .market = str_of(query->market),
@@ -81,31 +82,49 @@ enum err_code supply_load(struct session *session, const struct supply_query *qu
         .classes_count = query->classes_count,
         .round = query->round,
     };
-    struct sql_result *rows = NULL;
-    enum err_code err = supply_load_run(session, &in, &rows);
+    enum err_code err = supply_load_run(session, &in, ret_rows);
+    if (err == ERR_OK && query->shelf != NULL)
+        shelf_put(query->shelf, query, *ret_rows);
+    return err;
+}
+
+static void device_take(struct supply *supply, const struct supply_load_out *row,
+                        uint32_t *nodes_count, uint32_t *devices_count)
+{
+    struct supply_pool *pool = pool_of(supply, row, *nodes_count);
+    bool is_new = pool->nodes_count == 0 ||
+                  !uuid_equal(supply->nodes[*nodes_count - 1].node_id, row->node_id);
+    if (is_new) {
+        node_take(&supply->nodes[(*nodes_count)++], row, *devices_count);
+        pool->nodes_count++;
+    }
+    supply->nodes[*nodes_count - 1].devices_count++;
+    supply->devices[(*devices_count)++] =
+        (struct supply_device){.device_id = row->device_id, .is_simulated = row->is_simulated};
+}
+
+enum err_code supply_load(struct session *session, const struct supply_query *query,
+                          struct supply *ret_supply)
+{
+    struct sql_result *rows = query->shelf != NULL ? shelf_rows(query->shelf, query) : NULL;
+    bool is_from_shelf = rows != NULL;
+    enum err_code err = is_from_shelf ? ERR_OK : rows_read(session, query, &rows);
     if (err != ERR_OK)
         return err;
-    size_t count = (size_t)sql_result_rows(rows);
+    int count = sql_result_rows(rows);
     *ret_supply = (struct supply){
         .rows = rows,
-        .pools = array_of(count, sizeof(struct supply_pool)),
-        .nodes = array_of(count, sizeof(struct supply_node)),
-        .devices = array_of(count, sizeof(struct supply_device)),
+        .pools = array_of((size_t)count, sizeof(struct supply_pool)),
+        .nodes = array_of((size_t)count, sizeof(struct supply_node)),
+        .devices = array_of((size_t)count, sizeof(struct supply_device)),
+        .is_from_shelf = is_from_shelf,
     };
-    uint32_t nodes_count = 0;
-    for (uint32_t i = 0; i < count; i++) {
+    uint32_t nodes_count = 0, devices_count = 0;
+    for (int i = 0; i < count; i++) {
         struct supply_load_out row;
-        supply_load_row(rows, (int)i, &row);
-        struct supply_pool *pool = pool_of(ret_supply, &row, nodes_count);
-        bool is_new = pool->nodes_count == 0 ||
-                      !uuid_equal(ret_supply->nodes[nodes_count - 1].node_id, row.node_id);
-        if (is_new) {
-            node_take(&ret_supply->nodes[nodes_count++], &row, i);
-            pool->nodes_count++;
-        }
-        ret_supply->nodes[nodes_count - 1].devices_count++;
-        ret_supply->devices[i] =
-            (struct supply_device){.device_id = row.device_id, .is_simulated = row.is_simulated};
+        supply_load_row(rows, i, &row);
+        if (!is_from_shelf || !shelf_is_sold(query->shelf, &row.device_id))
+            device_take(ret_supply, &row, &nodes_count, &devices_count);
     }
     return ERR_OK;
 }

@@ -22,6 +22,7 @@
 #include "broker/base/str.h"
 
 struct session;
+struct shelf;
 struct sql_result;
 
 #define BLOCK_SIZES 4 /* 1, 2, 4, 8 devices: index i stands for 1 << i */
@@ -63,10 +64,12 @@ struct supply {
     struct supply_node *nodes;
     struct supply_device *devices;
     uint32_t pools_count;
+    bool is_from_shelf; /* read a moment ago, not now */
 };
 
 struct supply_query {
     const char *market;
+    struct shelf *shelf; /* NULL: read, and keep nothing */
     const struct str *regions, *classes;
     size_t regions_count, classes_count;
     int64_t round;
