@@ -60,6 +60,25 @@ static void member_put(struct json_out *out, const char *key, const json_t *valu
     free(text);
 }
 
+/* What a machine needs to run it. What its owner would pay is sealed: whoever runs it may sell to the
+ * same owner again. */
+static void manifest_put(struct json_out *out, struct str manifest)
+{
+    static const char *const keys[] = {"image", "command",   "args",
+                                       "env",   "user",      "working_dir",
+                                       "ports", "readiness", "max_duration_s"};
+    char why[128];
+    json_t *whole = json_parse(manifest, why, sizeof(why));
+    json_object_open(out, "manifest");
+    for (size_t i = 0; i < ARRAY_COUNT(keys); i++) {
+        const json_t *value = json_object_get(whole, keys[i]);
+        if (value)
+            member_put(out, keys[i], value, "null");
+    }
+    json_object_close(out);
+    json_decref(whole);
+}
+
 static bool secrets_put(struct json_out *out, struct str sealed, const struct seal_key *key)
 {
     struct buf plain = {.at = NULL};
@@ -96,7 +115,7 @@ static bool lease_put(struct json_out *out, const struct node_lease_list_out *ro
     json_put_i64(out, "vcpu_milli", row->vcpu_milli);
     json_put_i64(out, "memory_mib", row->memory_mib);
     json_put_i64(out, "disk_mib", row->disk_mib);
-    json_put_raw(out, "manifest", row->manifest);
+    manifest_put(out, row->manifest);
     bool is_open = secrets_put(out, row->secrets_sealed, secret_key);
     json_put_null(out, "adopt_until_us"); /* a container that still runs may always be adopted */
     json_object_close(out);
