@@ -60,8 +60,8 @@ static void member_put(struct json_out *out, const char *key, const json_t *valu
     free(text);
 }
 
-/* What a machine needs to run it. What its owner would pay is sealed: whoever runs it may sell to the
- * same owner again. */
+/* What a machine needs to run it. What its owner would pay is sealed: whoever runs it may sell to
+ * the same owner again. */
 static void manifest_put(struct json_out *out, struct str manifest)
 {
     static const char *const keys[] = {"image", "command",   "args",

@@ -121,8 +121,8 @@ struct rate_bucket rate_bucket_of_account(struct account_id id)
     return bucket;
 }
 
-/* A client chooses its address, so that only a good hash keeps it out of others' buckets. Of IPv6 it
- * has 2^64 to choose from, so that the network counts. */
+/* A client chooses its address, so that only a good hash keeps it out of others' buckets. Of IPv6
+ * it has 2^64 to choose from, so that the network counts. */
 struct rate_bucket rate_bucket_of_address(struct str address)
 {
     struct rate_bucket bucket;

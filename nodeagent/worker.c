@@ -236,8 +236,8 @@ static void probe_start(struct worker *worker)
         worker->prober = runner->probe(worker->run, &probe);
 }
 
-/* Marks the meter: the container was seen running just now. Once it was ready it counts, whatever the
- * probe says later: the answer is the tenant's own, and the machine is theirs in any case. */
+/* Marks the meter: the container was seen running just now. Once it was ready it counts, whatever
+ * the probe says later: the answer is the tenant's own, and the machine is theirs in any case. */
 static void observe(struct worker *worker)
 {
     struct lease *lease = worker->lease;
