@@ -1,7 +1,7 @@
 /* cmd_account.c - login, balance, ledger, key, token, admin, doctor.
  *
  * The happy path is: one call, one table. `login` stores what it has checked. `admin check` and
- * `admin make-key` need the database rather than the API and are undercut-migrate's.
+ * `admin make-key` need the database rather than the API: undercut-migrate and undercutd do them.
  * Failure modes are: what the API refuses, and a config file that cannot be written.
  */
 #include <errno.h>
@@ -43,7 +43,6 @@ static const struct option credit_options[] = {
 };
 static const struct option database_options[] = {
     {.name = "--database", .value = "CONNINFO", .help = "else UNDERCUT_DATABASE_URL"},
-    {.name = "--scopes", .value = "A,B", .help = "of make-key (default all)"},
     {.name = NULL},
 };
 
@@ -67,9 +66,9 @@ const struct command commands_account[] = {
      2, 2},
     {"admin check", "", "Violated invariants of the database, if any", "  undercut admin check\n",
      database_options, admin_check, 0, 0},
-    {"admin make-key", "NAME", "The first operator's key, straight from the database",
-     "  undercut admin make-key operator --scopes admin,audit\n", database_options, admin_make_key,
-     1, 1},
+    {"admin make-key", "", "An operator's key with every scope, straight from the database",
+     "  undercut admin make-key --database dbname=undercut\n", database_options, admin_make_key, 0,
+     0},
     {"doctor", "", "Check the way to the broker: address, clock, key, scopes",
      "  undercut doctor\n", NULL, doctor, 0, 0},
     {.name = NULL},
@@ -337,36 +336,34 @@ static int admin_credit(struct cli *cli, const struct args *args)
     return code;
 }
 
-/* undercut-migrate lies beside this program, or in PATH. */
-static int migrate_exec(const struct args *args, const char *verb, const char *name)
+/* `program` lies beside this one, or in PATH. */
+static int sibling_exec(const struct args *args, const char *program, const char *word)
 {
     char path[4096], self[4096];
     ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
     self[len > 0 ? len : 0] = '\0';
     char *slash = strrchr(self, '/');
     bool has_sibling =
-        slash &&
-        str_format(path, sizeof path, "%.*s/undercut-migrate", (int)(slash - self), self) &&
+        slash && str_format(path, sizeof path, "%.*s/%s", (int)(slash - self), self, program) &&
         access(path, X_OK) == 0;
-    const char *database = args_text(args, "--database"), *scopes = args_text(args, "--scopes");
+    const char *database = args_text(args, "--database");
     if (database)
         setenv("UNDERCUT_DATABASE_URL", database, 1);
-    execlp(has_sibling ? path : "undercut-migrate", "undercut-migrate", verb, name,
-           name ? scopes : NULL, (char *)NULL);
-    fprintf(stderr, "undercut: undercut-migrate: %s\n", strerror(errno));
+    execlp(has_sibling ? path : program, program, word, (char *)NULL);
+    fprintf(stderr, "undercut: %s: %s\n", program, strerror(errno));
     return EXIT_GENERIC;
 }
 
 static int admin_check(struct cli *cli, const struct args *args)
 {
     (void)cli;
-    return migrate_exec(args, "check", NULL);
+    return sibling_exec(args, "undercut-migrate", "check");
 }
 
 static int admin_make_key(struct cli *cli, const struct args *args)
 {
     (void)cli;
-    return migrate_exec(args, "make-key", args->words[0]);
+    return sibling_exec(args, "undercutd", "--make-admin-key");
 }
 
 static bool doctor_say(bool is_good, const char *what, const char *advice)

@@ -6,8 +6,7 @@
  * file that fails (its transaction is rolled back, the ones before it stay), a second migrator (it
  * waits on an advisory lock and then finds nothing to do).
  *
- * `check` lists violated invariants, and `make-key` makes the first operator's API key: both need
- * the database and not the broker, so they live here.
+ * `check` lists violated invariants: it needs the database and not the broker, so it lives here.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -18,32 +17,25 @@
 #include <unistd.h>
 
 #include "broker/base/hash.h"
-#include "broker/base/id.h"
 #include "broker/base/str.h"
 
-#define FILES_MAX 1000
+#define FILES_MAX     1000
 #define DIR_INSTALLED "/usr/share/undercut/migrations"
-#define LOCK_KEY "hashtext('undercut/migrate')"
+#define LOCK_KEY      "hashtext('undercut/migrate')"
 
 static const char usage[] =
     "usage: undercut-migrate [--database CONNINFO] [--dir DIR] [--apply]\n"
     "       undercut-migrate [--database CONNINFO] check\n"
-    "       undercut-migrate [--database CONNINFO] make-key NAME [SCOPES]\n"
     "\n"
     "Without --apply it prints what it would do. CONNINFO defaults to $UNDERCUT_DATABASE_URL,\n"
     "DIR to ./migrations or /usr/share/undercut/migrations. `check` prints violated invariants,\n"
-    "one per line, and exits 1 when there are any. `make-key` opens an account and prints its API\n"
-    "key, once; SCOPES is comma-separated and defaults to every scope there is.\n";
-
-static const char all_scopes[] = "admin,audit,keys:write,money:read,nodes:read,nodes:write,"
-                                 "workloads:read,workloads:write";
+    "one per line, and exits 1 when there are any.\n";
 
 struct options {
     const char *database;
     const char *dir;
     bool apply;
-    const char *words[3];
-    int words_count;
+    const char *verb; /* NULL: migrate */
 };
 
 struct migration {
@@ -61,9 +53,8 @@ NORETURN static void give_up(const char *what, const char *detail)
 /* Runs one command or query; its failure ends the program, and the server rolls back. */
 static PGresult *run(PGconn *pg, const char *sql, const char *const *values, int count)
 {
-    PGresult *result = count == 0
-                           ? PQexec(pg, sql)
-                           : PQexecParams(pg, sql, count, NULL, values, NULL, NULL, 0);
+    PGresult *result =
+        count == 0 ? PQexec(pg, sql) : PQexecParams(pg, sql, count, NULL, values, NULL, NULL, 0);
     ExecStatusType status = PQresultStatus(result);
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
         PQclear(result);
@@ -81,7 +72,7 @@ static int is_migration(const struct dirent *entry)
 {
     const char *name = entry->d_name;
     size_t len = strlen(name);
-    if (len < 10 || len >= sizeof ((struct migration *)0)->name || strcmp(name + len - 4, ".sql"))
+    if (len < 10 || len >= sizeof((struct migration *)0)->name || strcmp(name + len - 4, ".sql"))
         return 0;
     return strspn(name, "0123456789") == 4 && name[4] == '_';
 }
@@ -195,27 +186,6 @@ static int check(PGconn *pg)
     return count == 0 ? 0 : 1;
 }
 
-/* Same form as keys made over the API: the secret is 32 random bytes, and only its hash is kept. */
-static int make_key(PGconn *pg, const char *name, const char *scopes)
-{
-    uint8_t random[32];
-    char secret[64] = "uc_live_", sha256[65], account[ID_TEXT_SIZE], key[ID_TEXT_SIZE];
-    random_bytes(random, sizeof random);
-    base64url_encode(random, sizeof random, secret + strlen(secret));
-    struct sha256 sum = sha256_of(secret, strlen(secret));
-    hex_encode(sum.bytes, sizeof sum.bytes, sha256);
-    const char *values[] = {uuid_text(uuid_v7(), account), name, uuid_text(uuid_v7(), key), sha256,
-                            scopes};
-    PQclear(run(pg,
-                "with a as (insert into accounts (account_id, name, mode)"
-                " values ($1::uuid, $2, 'live') returning account_id)"
-                " insert into api_keys (key_id, account_id, name, secret_sha256, scopes)"
-                " select $3::uuid, account_id, $2, decode($4, 'hex'), $5 from a",
-                values, 5));
-    printf("%s\n", secret);
-    return 0;
-}
-
 static bool options_read(int argc, char **argv, struct options *ret)
 {
     *ret = (struct options){.database = getenv("UNDERCUT_DATABASE_URL")};
@@ -227,8 +197,8 @@ static bool options_read(int argc, char **argv, struct options *ret)
             ret->database = argv[++i];
         else if (!strcmp(argv[i], "--dir") && has_value)
             ret->dir = argv[++i];
-        else if (argv[i][0] != '-' && ret->words_count < 3)
-            ret->words[ret->words_count++] = argv[i];
+        else if (argv[i][0] != '-' && !ret->verb)
+            ret->verb = argv[i];
         else
             return false;
     }
@@ -250,13 +220,10 @@ int main(int argc, char **argv)
         give_up("cannot connect", PQerrorMessage(pg));
     run_only(pg, "set client_min_messages = warning");
     int rc = 2;
-    const char *verb = options.words[0];
-    if (!verb)
+    if (!options.verb)
         rc = migrate(pg, &options);
-    else if (!strcmp(verb, "check") && options.words_count == 1)
+    else if (!strcmp(options.verb, "check"))
         rc = check(pg);
-    else if (!strcmp(verb, "make-key") && options.words_count >= 2)
-        rc = make_key(pg, options.words[1], options.words[2] ? options.words[2] : all_scopes);
     else
         fputs(usage, stderr);
     PQfinish(pg);
