@@ -73,8 +73,10 @@ void podman_start(struct podman *podman)
     image_make(podman);
 
     must(str_format(podman->url, sizeof(podman->url), "unix://%s", socket));
-    const char *const service[] = {"podman", "--root",  root,       "--runroot", runroot,
-                                   "system", "service", "--time=0", podman->url, NULL};
+    /* In its own folder, where conmon may leave its marks ("oom"); env execs, so the pid is podman's. */
+    const char *const service[] = {
+        "env",   "-C",     podman->folder, "podman",   "--root",    root, "--runroot",
+        runroot, "system", "service",      "--time=0", podman->url, NULL};
     podman->service = process_start(service);
     must(podman->service > 0);
     int64_t until_mono_ms = clock_mono_ms() + START_MS;
