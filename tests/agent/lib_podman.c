@@ -73,7 +73,7 @@ void podman_start(struct podman *podman)
     image_make(podman);
 
     must(str_format(podman->url, sizeof(podman->url), "unix://%s", socket));
-    /* In its own folder, where conmon may leave its marks ("oom"); env execs, so the pid is podman's. */
+    /* In its own folder, where conmon may leave its marks; env execs, so the pid is podman's. */
     const char *const service[] = {
         "env",   "-C",     podman->folder, "podman",   "--root",    root, "--runroot",
         runroot, "system", "service",      "--time=0", podman->url, NULL};
