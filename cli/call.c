@@ -220,6 +220,14 @@ static CURLcode send_once(const struct cli *cli, const struct call *call, const 
     return code;
 }
 
+/* Is the detail just the first fault once more? */
+static bool is_told_by_faults(struct str detail, const json_t *faults)
+{
+    struct str first = json_str(json_array_get(faults, 0), "detail");
+    return first.len && first.len <= detail.len &&
+           !memcmp(detail.at + detail.len - first.len, first.at, first.len);
+}
+
 /* Prints what the API said: title, detail, each field's fault, and what to do next. */
 static void problem_print(const struct reply *reply)
 {
@@ -230,11 +238,12 @@ static void problem_print(const struct reply *reply)
         return;
     }
     fprintf(stderr, "undercut: %.*s [%.*s]\n", STR_ARG(title), STR_ARG(json_str(p, "code")));
-    if (detail.len)
+    const json_t *faults = json_object_get(p, "errors");
+    if (detail.len && !is_told_by_faults(detail, faults))
         fprintf(stderr, "  %.*s\n", STR_ARG(detail));
     size_t i;
     const json_t *fault;
-    json_array_foreach (json_object_get(p, "errors"), i, fault)
+    json_array_foreach (faults, i, fault)
         fprintf(stderr, "  %.*s: %.*s\n", STR_ARG(json_str(fault, "pointer")),
                 STR_ARG(json_str(fault, "detail")));
     struct str suggestion = json_str(p, "suggestion");

@@ -169,7 +169,8 @@ static int ask_ls(struct cli *cli, const struct args *args)
     static const char *const titles[] = {"CLASS", "REGION", ">USD/DEVICE-HR", ">CHANGED", NULL};
     struct buf path = {.at = NULL};
     buf_add_c(&path, "/v1/asks");
-    return show_list(cli, &path, &(struct show){.titles = titles, .row = ask_row});
+    return show_list(cli, &path,
+                     &(struct show){.titles = titles, .row = ask_row, .is_whole = true});
 }
 
 static int ask_set(struct cli *cli, const struct args *args)

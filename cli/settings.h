@@ -14,13 +14,14 @@
 
 #include "broker/base/must.h"
 
-#define SETTINGS_TEXT_SIZE 512
+#define SETTINGS_TEXT_SIZE    512
+#define SETTINGS_KEY_SIZE     4128 /* a token is longer than a key, and at most 4 KiB */
 #define SETTINGS_CONTEXTS_MAX 32
 
 struct settings_context {
     char name[64];
     char url[SETTINGS_TEXT_SIZE];
-    char api_key[SETTINGS_TEXT_SIZE];
+    char api_key[SETTINGS_KEY_SIZE];
 };
 
 struct settings {
@@ -29,7 +30,7 @@ struct settings {
     struct settings_context contexts[SETTINGS_CONTEXTS_MAX];
     size_t contexts_count;
     char url[SETTINGS_TEXT_SIZE];     /* what holds for this call; never ends in a slash */
-    char api_key[SETTINGS_TEXT_SIZE]; /* "" when there is none */
+    char api_key[SETTINGS_KEY_SIZE];  /* "" when there is none */
 };
 
 /* `context` and `url` come from options and may be NULL. False: `ret_why` is a sentence. */
