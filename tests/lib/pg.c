@@ -51,7 +51,8 @@ static void become_postgres(void)
         _exit(126);
 }
 
-static pid_t spawn(const char *program, char *const *argv)
+/* argv[0] becomes the full path: by it these programs find one another, PATH or not. */
+static pid_t spawn(const char *program, char **argv)
 {
     char path[PATH_SIZE], log_path[PATH_SIZE];
     const char *bin = getenv("PG_BIN");
@@ -67,6 +68,7 @@ static pid_t spawn(const char *program, char *const *argv)
     dup2(log, STDERR_FILENO);
     if (chdir("/") != 0)
         _exit(126);
+    argv[0] = path;
     execv(path, argv);
     _exit(127);
 }
