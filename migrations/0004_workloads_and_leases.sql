@@ -93,6 +93,7 @@ create table replicas (
     epoch int4 not null default 0,
     attempt int4 not null default 1,
     escrow_uusd int8 not null constraint replicas_escrow_not_negative check (escrow_uusd >= 0),
+    ran_ms int8 not null default 0,
     excluded_node_ids uuid[] not null default '{}',
     auctioning_since timestamptz not null default now(),
     not_before timestamptz,
@@ -105,6 +106,7 @@ create table replicas (
 create index replicas_auctioning on replicas (auctioning_since) where state = 'auctioning';
 comment on column replicas.escrow_uusd is
     'The tenant''s money set aside for this replica; the sum over an account is its lease_escrow balance.';
+comment on column replicas.ran_ms is 'Healthy time of its closed leases: max_duration bounds all of them together.';
 comment on column replicas.epoch is 'Fencing token: raised by every award; the live lease carries the same number.';
 
 create table leases (
@@ -130,6 +132,7 @@ create table leases (
     theta_uusd_per_hour int8 not null,
     adder_uusd_per_hour int8 not null,
     max_duration_s int4 not null,
+    earlier_ms int8 not null default 0,
     device_ids uuid[] not null,
     is_simulated bool not null,
     awarded_at timestamptz not null default now(),
@@ -164,7 +167,8 @@ comment on column leases.price_uusd_per_hour is 'Net: what the operator earns pe
 comment on column leases.receipt_ms is 'Cumulative healthy time from the agent''s latest signed receipt.';
 comment on column leases.paused_ms is 'Time while the node was unknown: the broker''s own clock stood still.';
 comment on column leases.base_ms is 'Charged beside healthy time: the rest of a pull over 120 s, or the minimum of an order that never ran.';
-comment on column leases.billable_ms_max is 'The most healthy time that escrow can pay for beside base_ms, and max_duration at most.';
+comment on column leases.earlier_ms is 'replicas.ran_ms at the award: max_duration less this is what is left for this lease.';
+comment on column leases.billable_ms_max is 'The most healthy time that escrow can pay for beside base_ms, and what is left of max_duration at most.';
 comment on column leases.close_pays is 'What the close of a lease that is closing will charge; decided when it was cut, like close_next.';
 comment on column leases.cut_seen_at is 'When the cut was made, which may be after its instant; null: at it. The final receipt is awaited from here.';
 comment on column leases.cut_at is 'The meter stops here: the owner''s stop, the end of money, the end of max_duration.';
@@ -282,10 +286,15 @@ $$;
 create function ms_between(since timestamptz, until timestamptz) returns int8 language sql immutable as $$
     select floor(extract(epoch from until - since) * 1000)::int8
 $$;
--- Healthy time a lease may have: what `available` (posted and escrow) pays beside its base, and max_duration.
-create function lease_ms_max(price int8, fee_bp int4, available int8, base_ms int8, max_duration_s int4)
+-- What earlier leases of a replica left of its max_duration.
+create function duration_left_ms(max_duration_s int4, earlier_ms int8) returns int8 language sql immutable as $$
+    select greatest(0, max_duration_s * 1000::int8 - earlier_ms)
+$$;
+-- Healthy time a lease may have: what `available` (posted and escrow) pays beside its base, and what is
+-- left of max_duration.
+create function lease_ms_max(price int8, fee_bp int4, available int8, base_ms int8, left_ms int8)
 returns int8 language sql immutable as $$
-    select least(max_duration_s * 1000::int8, greatest(0, meter_ms_max(price, fee_bp, available) - base_ms))
+    select least(left_ms, greatest(0, meter_ms_max(price, fee_bp, available) - base_ms))
 $$;
 -- No receipt, no charge; never more than the broker's own clock saw; never less than was posted.
 create function lease_billable_ms(l leases, until timestamptz) returns int8 language sql immutable as $$

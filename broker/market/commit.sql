@@ -40,8 +40,8 @@ order by device_id
 for update;
 
 -- name: award_store
--- doc: Makes the leases of locked replicas on locked devices. What escrow can pay for bounds each of them;
---      no money moves.
+-- doc: Makes the leases of locked replicas on locked devices. What escrow can pay for and what earlier
+--      leases left of max_duration bound each of them; no money moves.
 -- batch: true
 -- in: lease_id uuid, replica_id uuid, node_id uuid, round int8, region text, class text, block_size int4,
 --     tier text, trust text, price_uusd_per_hour int8, theta_uusd_per_hour int8,
@@ -58,16 +58,17 @@ with member as (
     update replicas r set state = 'starting', epoch = r.epoch + 1, not_before = null
     from member m
     where r.replica_id = m.replica_id and r.state = 'auctioning'
-    returning r.replica_id, r.workload_id, r.replica_index, r.epoch, r.escrow_uusd
+    returning r.replica_id, r.workload_id, r.replica_index, r.epoch, r.escrow_uusd, r.ran_ms
 ), made as (
     insert into leases (lease_id, replica_id, workload_id, account_id, operator_account_id, node_id,
         market, round, region, class, block_size, tier, trust, replica_index, epoch,
         price_uusd_per_hour, fee_bp, theta_uusd_per_hour, adder_uusd_per_hour, max_duration_s,
-        device_ids, is_simulated, billable_ms_max)
+        earlier_ms, device_ids, is_simulated, billable_ms_max)
     select m.lease_id, a.replica_id, a.workload_id, w.account_id, n.account_id, m.node_id,
         w.market, m.round, m.region, m.class, m.block_size, m.tier, m.trust, a.replica_index, a.epoch,
         m.price, w.fee_bp, m.theta, m.adder, w.max_duration_s,
-        m.device_ids, m.is_simulated, lease_ms_max(m.price, w.fee_bp, a.escrow_uusd, 0, w.max_duration_s)
+        a.ran_ms, m.device_ids, m.is_simulated, lease_ms_max(m.price, w.fee_bp, a.escrow_uusd, 0,
+            duration_left_ms(w.max_duration_s, a.ran_ms))
     from member m
     join awarded a using (replica_id)
     join workloads w using (workload_id)

@@ -55,7 +55,7 @@ with member as (
         image_digest = coalesce((select m.image_digest from member m where m.lease_id = l.lease_id
             and m.image_digest is not null limit 1), l.image_digest),
         base_ms = least(k.base_ms, k.affordable_ms),
-        billable_ms_max = least(l.max_duration_s * 1000::int8,
+        billable_ms_max = least(duration_left_ms(l.max_duration_s, l.earlier_ms),
             greatest(0, k.affordable_ms - k.base_ms))
     from locked k where l.lease_id = k.lease_id
     returning l.lease_id, l.replica_id, l.workload_id, l.account_id, l.operator_account_id, l.node_id
@@ -149,9 +149,9 @@ order by f.ord;
 
 -- name: lease_close
 -- doc: The one end of a lease: what is still owed is posted, its devices are free, and its replica ends
---      (all escrow back to the wallet) or goes back into the auction (escrow stays). What lease_cut
---      decided wins over the member's reason, pays and next; a workload whose owner wants it stopped
---      never retries. A second close changes nothing.
+--      (all escrow back to the wallet) or goes back into the auction (escrow stays), unless its leases
+--      used up max_duration together. What lease_cut decided wins over the member's reason, pays and
+--      next; a workload whose owner wants it stopped never retries. A second close changes nothing.
 -- batch: true
 -- in: lease_id uuid, epoch int4, reason text, exit_code int4?, detail text?, pays text, next text,
 --     exclude_node bool, is_failure bool, backoff_ms int8
@@ -195,13 +195,16 @@ with member as (
     from based b
 ), billed as materialized (
     select ord, (lease).lease_id, (lease).replica_id, (lease).workload_id, (lease).account_id,
-        (lease).operator_account_id, (lease).node_id, reason, exit_code, detail, next, exclude_node,
-        is_failure, backoff_ms, escrow_uusd, base_ms, billed_ms,
+        (lease).operator_account_id, (lease).node_id, reason, exit_code, detail, exclude_node, ran_ms,
+        next = 'retry' and ran_ms >= duration_left_ms((lease).max_duration_s, (lease).earlier_ms) as is_used_up,
+        case when ran_ms >= duration_left_ms((lease).max_duration_s, (lease).earlier_ms) then 'end'
+            else next end as next, is_failure, backoff_ms, escrow_uusd, base_ms, billed_ms,
         greatest(0, least((lease).receipt_ms, coalesce(
             ms_between((lease).running_at, until) - (lease).paused_ms, 0))) as observed_ms,
         net - (lease).net_uusd as net_uusd, meter_fee(net, (lease).fee_bp) - (lease).fee_uusd as fee_uusd,
         net + meter_fee(net, (lease).fee_bp) - (lease).net_uusd - (lease).fee_uusd as gross_uusd
-    from billable, lateral (select meter_net((lease).price_uusd_per_hour, billed_ms) as net) m
+    from billable, lateral (select meter_net((lease).price_uusd_per_hour, billed_ms) as net,
+        case when (lease).running_at is null then 0 else greatest(0, billed_ms - base_ms) end as ran_ms) m
 ), lines as (
     select ord, 1 as part, a.ledger_account_id, -b.gross_uusd as amount_uusd, b.lease_id as ref
     from billed b join ledger_accounts a on a.account_id = b.account_id and a.kind = 'lease_escrow'
@@ -245,7 +248,8 @@ with member as (
             then now() + b.backoff_ms * interval '1 ms' end,
         excluded_node_ids = case when b.exclude_node and not b.node_id = any (r.excluded_node_ids)
             then r.excluded_node_ids || b.node_id else r.excluded_node_ids end,
-        reason = b.reason, exit_code = b.exit_code,
+        ran_ms = r.ran_ms + b.ran_ms, exit_code = b.exit_code,
+        reason = case when b.is_used_up then 'max_duration_reached' else b.reason end,
         ended_at = case b.next when 'end' then now() end
     from billed b where r.replica_id = b.replica_id
 ), freed as (

@@ -101,7 +101,7 @@ update ticks set leases_count = $3, gross_uusd = $4 where market = $1 and tick =
 
 -- name: tick_top_up
 -- doc: Brings each replica's escrow to what the next $2 ms may cost at its lease's price (while it is
---      auctioned: at the reserve), within max_duration and the workload's budget, from what the wallet
+--      auctioned: at the reserve), within what is left of max_duration and the workload's budget, from what the wallet
 --      has, in order of replica; what is beyond that goes back, and of a budget that was lowered all that
 --      is not owed yet. Then how long each lease may run is known.
 -- in: market text, ahead_ms int8, epoch int8
@@ -118,7 +118,7 @@ with w as materialized (
     order by l.lease_id
     for update
 ), r as materialized (
-    select r.replica_id, r.workload_id, r.account_id, r.state, r.epoch, r.escrow_uusd
+    select r.replica_id, r.workload_id, r.account_id, r.state, r.epoch, r.escrow_uusd, r.ran_ms
     from replicas r
     where r.workload_id in (select workload_id from w) and r.state <> 'ended'
       and (select count(*) from l) >= 0
@@ -133,19 +133,20 @@ with w as materialized (
     order by a.ledger_account_id
     for update
 ), aimed as (
-    select r.*, l.lease, w.budget_uusd - w.spent_uusd - h.held_uusd as left_uusd,
+    select r.*, l.lease, e.left_ms, w.budget_uusd - w.spent_uusd - h.held_uusd as left_uusd,
         case when (l.lease).lease_id is null
-        then meter_net(w.reserve_uusd_per_hour, least($2, w.max_duration_s * 1000::int8))
+        then meter_net(w.reserve_uusd_per_hour, least($2, e.left_ms))
         else meter_gross((l.lease).price_uusd_per_hour, (l.lease).fee_bp, (l.lease).base_ms
-            + least((l.lease).max_duration_s * 1000::int8, $2 + e.elapsed_ms))
+            + least(e.left_ms, $2 + e.elapsed_ms))
             - (l.lease).net_uusd - (l.lease).fee_uusd end as target_uusd,
         coalesce(meter_gross((l.lease).price_uusd_per_hour, (l.lease).fee_bp, (l.lease).base_ms
-            + least((l.lease).max_duration_s * 1000::int8, e.elapsed_ms))
+            + least(e.left_ms, e.elapsed_ms))
             - (l.lease).net_uusd - (l.lease).fee_uusd, 0) as owed_uusd
     from r join w using (workload_id) join held h using (workload_id)
     left join l on (l.lease).replica_id = r.replica_id and (l.lease).epoch = r.epoch
     cross join lateral (select coalesce(ms_between((l.lease).running_at, now()) - (l.lease).paused_ms, 0)
-        as elapsed_ms) e
+        as elapsed_ms, duration_left_ms(coalesce((l.lease).max_duration_s, w.max_duration_s), r.ran_ms)
+        as left_ms) e
     where (r.state = 'auctioning') = ((l.lease).lease_id is null)
 ), wished as (
     select a.*, greatest(0, target_uusd - escrow_uusd) as need_uusd,
@@ -161,7 +162,7 @@ with w as materialized (
     from wished x
     window before as (partition by workload_id order by replica_id rows between unbounded preceding and 1 preceding)
 ), given as materialized (
-    select b.replica_id, b.workload_id, b.account_id, b.lease, b.escrow_uusd, b.need_uusd, b.back_uusd,
+    select b.replica_id, b.workload_id, b.account_id, b.lease, b.left_ms, b.escrow_uusd, b.need_uusd, b.back_uusd,
         greatest(0, least(b.wanted_uusd, p.balance_uusd
             + sum(b.back_uusd) over (partition by b.account_id)
             - coalesce(sum(b.wanted_uusd) over before, 0)))::int8 as add_uusd
@@ -191,7 +192,7 @@ with w as materialized (
     update leases l set billable_ms_max = g.ms_max
     from (select (lease).lease_id, lease_ms_max((lease).price_uusd_per_hour, (lease).fee_bp,
               (lease).net_uusd + (lease).fee_uusd + escrow_uusd + add_uusd - back_uusd,
-              (lease).base_ms, (lease).max_duration_s) as ms_max
+              (lease).base_ms, left_ms) as ms_max
           from given where (lease).lease_id is not null) g
     where l.lease_id = g.lease_id and l.billable_ms_max <> g.ms_max
 )

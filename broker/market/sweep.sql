@@ -70,7 +70,7 @@ with due as materialized (
 select lease_id, (lease).epoch,
     case when desired = 'stop' then case status_reason when 'replaced' then 'replaced' else 'stopped_by_owner' end
         when spent_at <= least(now(), deadline_at) then
-            case when (lease).billable_ms_max >= (lease).max_duration_s * 1000::int8 then 'max_duration_reached'
+            case when (lease).billable_ms_max >= duration_left_ms((lease).max_duration_s, (lease).earlier_ms) then 'max_duration_reached'
                 when budget_uusd - spent_uusd <= (select coalesce(sum(r.escrow_uusd), 0) from replicas r
                     where r.workload_id = locked.workload_id) then 'budget_reached'
                 else 'funds_exhausted' end

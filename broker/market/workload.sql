@@ -263,7 +263,7 @@ with stamp as materialized (
     where r.replica_id = t.replica_id and t.delta_uusd > 0 and exists (select from stored)
 ), capped as (
     update leases l
-    set max_duration_s = $6, billable_ms_max = least(l.billable_ms_max, $6 * 1000::int8)
+    set max_duration_s = $6, billable_ms_max = least(l.billable_ms_max, duration_left_ms($6, l.earlier_ms))
     from running k
     where l.lease_id = k.lease_id and exists (select from stored)
 ), arrived as (

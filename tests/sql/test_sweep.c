@@ -77,6 +77,21 @@ static const char *lease_says(const char *lease)
                      lease);
 }
 
+static void close_refused(const char *lease, int32_t epoch)
+{
+    struct lease_close_in in = {.lease_id = world_uuid(lease), .epoch = epoch};
+    const struct lease_facts facts = {.restart = RESTART_NEVER, .has_run = true, .attempt = 1};
+    struct lease_plan plan = lease_close_plan(CLOSE_AGENT_REFUSED, &facts);
+    lease_plan_apply(&plan, CLOSE_AGENT_REFUSED, &in);
+    assert_int_equal(lease_close_run(world.session, &in, 1, NULL), ERR_OK);
+}
+
+static void top_up(void)
+{
+    const struct tick_top_up_in in = {.market = STR("main"), .ahead_ms = 600000, .epoch = 1};
+    assert_int_equal(tick_top_up_run(world.session, &in, NULL), ERR_OK);
+}
+
 static void what_is_in_order_stays(void **unused)
 {
     (void)unused;
@@ -228,6 +243,55 @@ static void max_duration_and_budget_have_their_own_reasons(void **unused)
     assert_string_equal(lease_says(second), "closing budget_reached");
 }
 
+/* Of a minute 40 s ran on a node that was lost: the next lease has 20 s, and one that used up the
+ * last of it leaves nothing to try again for. */
+static void max_duration_counts_what_earlier_leases_ran(void **unused)
+{
+    (void)unused;
+    world_do(&world, "select fx.make_workload(2, 1, 1, 600000, '{\"max_duration_s\": 60}')");
+    char lease[ID_TEXT_SIZE];
+    str_format(lease, sizeof(lease), "%s", award(2, 0, 1));
+    make_running(lease, 40000);
+    close_refused(lease, 1);
+    assert_string_equal(world_ask(&world, "select ran_ms from replicas where ran_ms > 0"), "40000");
+    top_up();
+    assert_string_equal(world_ask(&world, "select escrow_uusd from replicas where ran_ms > 0"),
+                        "3333"); /* 20 s at the reserve */
+    str_format(lease, sizeof(lease), "%s", award(2, 0, 1));
+    make_running(lease, 19000);
+    top_up();
+    sweep();
+    assert_string_equal(lease_says(lease), "running");
+    assert_string_equal(
+        world_ask(&world, "select billable_ms_max from leases where lease_id = '%s'", lease),
+        "20000");
+    make_running(lease, 21000);
+    close_refused(lease, 2);
+    assert_string_equal(
+        world_ask(&world, "select concat_ws(' ', state, reason, ran_ms) from replicas where "
+                          "workload_id = fx.workload(2)"),
+        "ended max_duration_reached 60000");
+}
+
+static void max_duration_of_a_second_lease_is_a_reason_too(void **unused)
+{
+    (void)unused;
+    world_do(&world, "select fx.make_workload(2, 1, 1, 600000, '{\"max_duration_s\": 60}')");
+    char lease[ID_TEXT_SIZE];
+    str_format(lease, sizeof(lease), "%s", award(2, 0, 1));
+    make_running(lease, 40000);
+    close_refused(lease, 1);
+    str_format(lease, sizeof(lease), "%s", award(2, 0, 1));
+    const struct lease_mark_running_in in = {.lease_id = world_uuid(lease),
+                                             .node_id =
+                                                 world_uuid(world_ask(&world, "select fx.node(1)")),
+                                             .epoch = 2};
+    assert_int_equal(lease_mark_running_run(world.session, &in, 1, NULL), ERR_OK);
+    world_do(&world, "select fx.age('%s', 21000)", lease);
+    sweep();
+    assert_string_equal(lease_says(lease), "closing max_duration_reached");
+}
+
 static void a_deadline_ends_what_runs_and_what_waits(void **unused)
 {
     (void)unused;
@@ -275,11 +339,7 @@ static void a_workload_may_rather_stop_than_be_degraded(void **unused)
     sweep();
     assert_string_equal(lease_says(first), "running"); /* it is still starting */
     make_running(second, 1000);
-    struct lease_close_in in = {.lease_id = world_uuid(second), .epoch = 1};
-    const struct lease_facts facts = {.restart = RESTART_NEVER, .has_run = true, .attempt = 1};
-    struct lease_plan plan = lease_close_plan(CLOSE_AGENT_REFUSED, &facts);
-    lease_plan_apply(&plan, CLOSE_AGENT_REFUSED, &in);
-    assert_int_equal(lease_close_run(world.session, &in, 1, NULL), ERR_OK);
+    close_refused(second, 1);
     assert_string_equal(world_ask(&world, "select state from workloads"), "degraded");
     sweep();
     assert_string_equal(lease_says(first), "closing stopped_by_owner");
@@ -449,6 +509,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(money_ends_at_the_computed_millisecond, setup, teardown),
         cmocka_unit_test_setup_teardown(max_duration_and_budget_have_their_own_reasons, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(max_duration_counts_what_earlier_leases_ran, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(max_duration_of_a_second_lease_is_a_reason_too, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_deadline_ends_what_runs_and_what_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(an_owner_stop_is_finished_without_the_agent, setup,
