@@ -42,6 +42,7 @@ bool close_retries(enum close_reason reason, enum restart_policy restart)
 {
     switch (close_info(reason)->retry) {
     case CLOSE_RETRY_YES:
+    case CLOSE_RETRY_THRICE:
         return true;
     case CLOSE_RETRY_NO:
         return false;
@@ -93,6 +94,8 @@ static const char *retry_text(enum close_retry retry)
         return "yes";
     case CLOSE_RETRY_NO:
         return "no";
+    case CLOSE_RETRY_THRICE:
+        return "up to the third attempt";
     case CLOSE_RETRY_BY_RESTART_POLICY:
         return "as `restart` says";
     }

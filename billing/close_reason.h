@@ -32,7 +32,12 @@ enum close_pays {
     CLOSE_PAYS_MINIMUM,
     CLOSE_PAYS_NOTHING, /* what was posted before goes back by a reversing journal */
 };
-enum close_retry { CLOSE_RETRY_YES = 1, CLOSE_RETRY_NO, CLOSE_RETRY_BY_RESTART_POLICY };
+enum close_retry {
+    CLOSE_RETRY_YES = 1,
+    CLOSE_RETRY_NO,
+    CLOSE_RETRY_THRICE, /* the caller counts attempts */
+    CLOSE_RETRY_BY_RESTART_POLICY
+};
 enum close_reputation { CLOSE_REPUTATION_NONE = 1, CLOSE_REPUTATION_FAILURE };
 
 struct close_info {

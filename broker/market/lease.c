@@ -79,6 +79,7 @@ static bool is_retried(enum close_reason reason, const struct lease_facts *facts
         return false;
     bool is_capped = info->retry == CLOSE_RETRY_BY_RESTART_POLICY &&
                      facts->restart == RESTART_ON_FAILURE && facts->attempt >= LEASE_ATTEMPTS_MAX;
+    is_capped |= info->retry == CLOSE_RETRY_THRICE && facts->attempt >= LEASE_PULLS_MAX;
     return close_retries(reason, facts->restart) && !is_capped;
 }
 
@@ -87,11 +88,13 @@ struct lease_plan lease_close_plan(enum close_reason reason, const struct lease_
     const struct close_info *info = close_info(reason);
     bool is_failure = info->reputation == CLOSE_REPUTATION_FAILURE;
     bool retries = is_retried(reason, facts);
-    bool backs_off = retries && info->retry == CLOSE_RETRY_BY_RESTART_POLICY;
+    bool is_thrice = info->retry == CLOSE_RETRY_THRICE;
+    bool backs_off = retries && (is_thrice || info->retry == CLOSE_RETRY_BY_RESTART_POLICY);
+    bool is_node_bad = is_failure && reason != CLOSE_NOT_ACKNOWLEDGED;
     return (struct lease_plan){
         .pays = pays_name(info->pays),
         .next = retries ? "retry" : "end",
-        .excludes_node = is_failure && reason != CLOSE_NOT_ACKNOWLEDGED,
+        .excludes_node = is_node_bad || (is_thrice && retries),
         .is_failure = is_failure,
         .backoff_ms = backs_off ? backoff_for(facts->attempt) : 0,
     };

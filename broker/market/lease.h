@@ -35,6 +35,7 @@ extern const struct fsm lease_machine;
 const char *lease_state_name(int state);
 
 #define LEASE_ATTEMPTS_MAX   10 /* of a replica whose own command keeps failing */
+#define LEASE_PULLS_MAX      3  /* of a replica whose image cannot be pulled */
 #define LEASE_BACKOFF_MAX_MS 60000
 
 /* What the close of a lease needs to know of its workload and replica. */
@@ -57,6 +58,8 @@ struct lease_plan {
  *  - an operator's or the platform's fault retries at once, as often as it takes, with that node
  *    excluded (not after not_acknowledged: a suspect node rests for 30 s instead), unless the
  *    workload stops on interruption and had run;
+ *  - an image that cannot be pulled is tried on LEASE_PULLS_MAX nodes, each excluded after it, and is
+ *    no failure of theirs: a registry that nobody reaches looks the same from every node;
  *  - what restart decides backs off 1, 2, 4 ... 60 s; a failure ends it after LEASE_ATTEMPTS_MAX.
  */
 struct lease_plan lease_close_plan(enum close_reason reason, const struct lease_facts *facts);
