@@ -63,7 +63,7 @@ bool close_retries(enum close_reason reason, enum restart_policy restart);
  * `has_run` says whether it was ever ready. */
 struct close_times {
     bool has_run;
-    int64_t start_ms;          /* from award to ready, or to the end if it never was */
+    int64_t start_ms; /* from award to ready, or to the end if it never was */
     struct meter_times run;
 };
 int64_t close_billable_ms(enum close_reason reason, const struct close_times *times);
