@@ -59,15 +59,23 @@ static enum start_end start_end_of(enum close_reason reason, bool has_run)
         return START_RAN;
     if (reason == CLOSE_NONE)
         return START_GOES_ON;
-    return close_info(reason)->pays == CLOSE_PAYS_MINIMUM ? START_OWNER_ENDED : START_FAILED;
+    switch (close_info(reason)->pays) {
+    case CLOSE_PAYS_MINIMUM:
+        return START_OWNER_ENDED;
+    case CLOSE_PAYS_START:
+        return START_RAN;
+    case CLOSE_PAYS_USAGE:
+    case CLOSE_PAYS_NOTHING:
+        return START_FAILED;
+    }
+    must_not_reach();
 }
 
 int64_t close_billable_ms(enum close_reason reason, const struct close_times *times)
 {
     if (reason != CLOSE_NONE && close_info(reason)->pays == CLOSE_PAYS_NOTHING)
         return 0;
-    int64_t start_ms =
-        billable_start_ms(start_end_of(reason, times->has_run), times->start_ms);
+    int64_t start_ms = billable_start_ms(start_end_of(reason, times->has_run), times->start_ms);
     int64_t ms = start_ms + (times->has_run ? billable_run_ms(&times->run) : 0);
     return ms < METER_MS_MAX ? ms : METER_MS_MAX;
 }
@@ -81,6 +89,8 @@ static const char *pays_text(enum close_pays pays)
         return "what ran";
     case CLOSE_PAYS_MINIMUM:
         return "what ran, at least the minimum";
+    case CLOSE_PAYS_START:
+        return "what ran, or a long start";
     case CLOSE_PAYS_NOTHING:
         return "nothing";
     }
@@ -112,10 +122,9 @@ static void group_write(struct buf *to, enum close_group group)
         if (info->group != group)
             continue;
         buf_add_format(to, "| `%s` | %s | %s | %s | %s | %s |\n", info->slug,
-                       info->ends == CLOSE_ENDS_LEASE ? "lease" : "workload",
-                       pays_text(info->pays), retry_text(info->retry),
-                       info->reputation == CLOSE_REPUTATION_FAILURE ? "yes" : "no",
-                       info->sentence);
+                       info->ends == CLOSE_ENDS_LEASE ? "lease" : "workload", pays_text(info->pays),
+                       retry_text(info->retry),
+                       info->reputation == CLOSE_REPUTATION_FAILURE ? "yes" : "no", info->sentence);
     }
 }
 
@@ -128,7 +137,9 @@ void close_reasons_markdown(struct buf *to)
         "Every lease and every workload that ends carries exactly one of these reasons. The\n"
         "group says whose side it came from. Time before the container is ready is free for\n"
         "%d s; the rest of a longer start is charged once it ran. Who ends an order of their\n"
-        "own before it ran pays for %d s at least; any other end before it ran is free.\n",
+        "own before it ran pays for %d s at least. A container whose readiness probe never\n"
+        "passes did run: such a start is charged beyond its free time too, and each counts\n"
+        "as an attempt, of which there are ten. Any other end before it ran is free.\n",
         PULL_FREE_MS / 1000, OWNER_END_MIN_MS / 1000);
     for (enum close_group group = CLOSE_BY_OWNER; group < CLOSE_GROUP_COUNT; group++)
         group_write(to, group);

@@ -30,6 +30,7 @@ enum close_group {
 enum close_pays {
     CLOSE_PAYS_USAGE = 1,
     CLOSE_PAYS_MINIMUM,
+    CLOSE_PAYS_START,   /* a container that is never ready ran all the same */
     CLOSE_PAYS_NOTHING, /* what was posted before goes back by a reversing journal */
 };
 enum close_retry {

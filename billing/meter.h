@@ -46,7 +46,7 @@ int64_t billable_run_ms(const struct meter_times *times);
 
 /* How starting ended. */
 enum start_end {
-    START_RAN = 1,     /* the container was ready */
+    START_RAN = 1,     /* the container was ready, or never by its owner's own probe */
     START_OWNER_ENDED, /* the owner stopped it first */
     START_FAILED,      /* anything else: nothing is charged */
     START_GOES_ON,     /* not yet known: nothing is charged so far */

@@ -142,7 +142,7 @@ create table leases (
     cut_seen_at timestamptz,
     closed_at timestamptz,
     close_reason text,
-    close_pays text check (close_pays in ('usage', 'minimum', 'nothing')),
+    close_pays text check (close_pays in ('usage', 'minimum', 'start', 'nothing')),
     close_next text check (close_next in ('end', 'retry')),
     exit_code int4,
     detail text,
@@ -166,7 +166,7 @@ create index leases_operator on leases (operator_account_id, lease_id desc);
 comment on column leases.price_uusd_per_hour is 'Net: what the operator earns per block-hour. The tenant pays this plus fee_bp.';
 comment on column leases.receipt_ms is 'Cumulative healthy time from the agent''s latest signed receipt.';
 comment on column leases.paused_ms is 'Time while the node was unknown: the broker''s own clock stood still.';
-comment on column leases.base_ms is 'Charged beside healthy time: the rest of a pull over 120 s, or the minimum of an order that never ran.';
+comment on column leases.base_ms is 'Charged beside healthy time: the rest of a start over 120 s, or the minimum of an order that never ran.';
 comment on column leases.earlier_ms is 'replicas.ran_ms at the award: max_duration less this is what is left for this lease.';
 comment on column leases.billable_ms_max is 'The most healthy time that escrow can pay for beside base_ms, and what is left of max_duration at most.';
 comment on column leases.close_pays is 'What the close of a lease that is closing will charge; decided when it was cut, like close_next.';

@@ -58,6 +58,8 @@ static const char *pays_name(enum close_pays pays)
         return "usage";
     case CLOSE_PAYS_MINIMUM:
         return "minimum";
+    case CLOSE_PAYS_START:
+        return "start";
     case CLOSE_PAYS_NOTHING:
         return "nothing";
     }
@@ -77,8 +79,9 @@ static bool is_retried(enum close_reason reason, const struct lease_facts *facts
     const struct close_info *info = close_info(reason);
     if (info->group == CLOSE_BY_OPERATOR && facts->stops_on_interruption && facts->has_run)
         return false;
-    bool is_capped = info->retry == CLOSE_RETRY_BY_RESTART_POLICY &&
-                     facts->restart == RESTART_ON_FAILURE && facts->attempt >= LEASE_ATTEMPTS_MAX;
+    bool is_counted = facts->restart == RESTART_ON_FAILURE || info->pays == CLOSE_PAYS_START;
+    bool is_capped = info->retry == CLOSE_RETRY_BY_RESTART_POLICY && is_counted &&
+                     facts->attempt >= LEASE_ATTEMPTS_MAX;
     is_capped |= info->retry == CLOSE_RETRY_THRICE && facts->attempt >= LEASE_PULLS_MAX;
     return close_retries(reason, facts->restart) && !is_capped;
 }

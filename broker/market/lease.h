@@ -47,7 +47,7 @@ struct lease_facts {
 };
 
 struct lease_plan {
-    const char *pays;   /* "usage", "minimum", "nothing" */
+    const char *pays;   /* "usage", "minimum", "start", "nothing" */
     const char *next;   /* "end", "retry" */
     bool excludes_node; /* for this replica, for good */
     bool is_failure;    /* counts against the node */
@@ -60,7 +60,8 @@ struct lease_plan {
  *    workload stops on interruption and had run;
  *  - an image that cannot be pulled is tried on LEASE_PULLS_MAX nodes, each excluded after it, and is
  *    no failure of theirs: a registry that nobody reaches looks the same from every node;
- *  - what restart decides backs off 1, 2, 4 ... 60 s; a failure ends it after LEASE_ATTEMPTS_MAX.
+ *  - what restart decides backs off 1, 2, 4 ... 60 s; a failure ends it after LEASE_ATTEMPTS_MAX,
+ *    and so does a probe that never passes with restart: always.
  */
 struct lease_plan lease_close_plan(enum close_reason reason, const struct lease_facts *facts);
 /* "never", "on_failure", "always" as stored; anything else is a bug. */

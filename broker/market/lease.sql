@@ -187,6 +187,9 @@ with member as (
     select k.*, case when k.pays = 'minimum' and (k.lease).running_at is null
         then least(greatest(60000, ms_between((k.lease).awarded_at, k.until) - 120000),
             meter_ms_max((k.lease).price_uusd_per_hour, (k.lease).fee_bp, k.escrow_uusd))
+        when k.pays = 'start' and (k.lease).running_at is null
+        then least(greatest(0, ms_between((k.lease).awarded_at, k.until) - 120000),
+            meter_ms_max((k.lease).price_uusd_per_hour, (k.lease).fee_bp, k.escrow_uusd))
         else (k.lease).base_ms end as base_ms
     from locked k
 ), billable as (

@@ -143,6 +143,9 @@ static void whose_fault_a_start_without_end_is(void **unused)
     assert_string_equal(world_ask(&world, "select close_reason from leases"), "start_timeout");
     world_do(&world, "update replicas set excluded_node_ids = '{}'");
     assert_string_equal(close_after("probing", 901000), "closed readiness_failed");
+    assert_string_equal(world_ask(&world, "select billed_ms between 781000 and 790000 from leases "
+                                          "where close_reason = 'readiness_failed'"),
+                        "t"); /* all but the first two minutes */
     assert_int_equal(sweep_histories(&office), ERR_OK);
     assert_string_equal(world_ask(&world, "select failures_milli from node_histories"), "1000");
 }

@@ -26,14 +26,16 @@ static void every_reason_has_a_slug_of_its_own(void **state)
     assert_int_equal(close_reason_by_slug(STR_NONE), CLOSE_NONE);
 }
 
-static void only_the_owners_own_stop_costs_anything_before_it_ran(void **state)
+static void only_what_is_the_owners_costs_anything_before_it_ran(void **state)
 {
     (void)state;
     const struct close_times slow_start = {.has_run = false, .start_ms = PULL_FREE_MS + 90000};
     const struct close_times fast_start = {.has_run = false, .start_ms = 10};
     for (enum close_reason reason = CLOSE_NONE + 1; reason < CLOSE_REASON_COUNT; reason++) {
         bool is_own_stop = reason == CLOSE_STOPPED_BY_OWNER || reason == CLOSE_REPLACED;
-        assert_int_equal(close_billable_ms(reason, &slow_start), is_own_stop ? 90000 : 0);
+        bool is_own_probe = reason == CLOSE_READINESS_FAILED;
+        assert_int_equal(close_billable_ms(reason, &slow_start),
+                         is_own_stop || is_own_probe ? 90000 : 0);
         assert_int_equal(close_billable_ms(reason, &fast_start),
                          is_own_stop ? OWNER_END_MIN_MS : 0);
     }
@@ -49,8 +51,7 @@ static void what_ran_is_billed_except_when_the_broker_voids_it(void **state)
         .run = {.receipt_healthy_ms = 3000, .broker_elapsed_ms = 4000, .cut_ms = METER_MS_MAX},
     };
     for (enum close_reason reason = CLOSE_NONE; reason < CLOSE_REASON_COUNT; reason++)
-        assert_int_equal(close_billable_ms(reason, &times),
-                         reason == CLOSE_BROKER_VOID ? 0 : 3500);
+        assert_int_equal(close_billable_ms(reason, &times), reason == CLOSE_BROKER_VOID ? 0 : 3500);
 }
 
 static void a_lost_node_is_replaced_and_a_stop_is_final(void **state)
@@ -104,7 +105,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reason_has_a_slug_of_its_own),
-        cmocka_unit_test(only_the_owners_own_stop_costs_anything_before_it_ran),
+        cmocka_unit_test(only_what_is_the_owners_costs_anything_before_it_ran),
         cmocka_unit_test(what_ran_is_billed_except_when_the_broker_voids_it),
         cmocka_unit_test(a_lost_node_is_replaced_and_a_stop_is_final),
         cmocka_unit_test(failures_of_the_operator_and_no_others_count_against_the_node),
