@@ -58,8 +58,8 @@ struct lease_plan {
  *  - an operator's or the platform's fault retries at once, as often as it takes, with that node
  *    excluded (not after not_acknowledged: a suspect node rests for 30 s instead), unless the
  *    workload stops on interruption and had run;
- *  - an image that cannot be pulled is tried on LEASE_PULLS_MAX nodes, each excluded after it, and is
- *    no failure of theirs: a registry that nobody reaches looks the same from every node;
+ *  - an image that cannot be pulled is tried on LEASE_PULLS_MAX nodes, each excluded after it, and
+ *    is no failure of theirs: a registry that nobody reaches looks the same from every node;
  *  - what restart decides backs off 1, 2, 4 ... 60 s; a failure ends it after LEASE_ATTEMPTS_MAX,
  *    and so does a probe that never passes with restart: always.
  */
