@@ -26,13 +26,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import stack as st  # noqa: E402  (deploy/stack.py)
 from contract import Contract  # noqa: E402
 
-SANITIZER = re.compile(r"ERROR: (?:Address|Leak|Thread)Sanitizer|runtime error:|must\(|: Assertion ")
+SANITIZER = re.compile(r"(?:ERROR|WARNING): (?:Address|Leak|Thread)Sanitizer|runtime error:|must\(|: Assertion ")
 ALL_SCOPES = ["workloads:read", "workloads:write", "nodes:read", "nodes:write", "money:read", "keys:write"]
 EXCHANGES_CHECKED_MAX = 40
 ROOT = st.ROOT
 # Rounds and settlements come faster than in production, so that tests wait less; what counts as silence comes
 # later, so that a machine under load is not mistaken for a dead one. Tests of faults set their own.
-FAST = {"round_ms": 100, "settle_interval_ms": 500, "receipt_interval_ms": 300, "ack_timeout_ms": 20000,
+FAST = {"threads": 2, "round_ms": 100, "settle_interval_ms": 500, "receipt_interval_ms": 300, "ack_timeout_ms": 20000,
         "node_unknown_ms": 30000, "node_lost_ms": 120000}
 HttpError, wait_until = st.HttpError, st.wait_until
 
@@ -91,6 +91,7 @@ def simulated(**more):
 class ApiCase(unittest.TestCase):
     settings = {}                  # the broker's, by name of config.def
     stack_options = {}             # Stack's own: has_redis, has_podman ...
+    has_failed = False
     statuses_5xx_expected = ()     # e.g. (503,) for a class that stops the database
 
     @classmethod
@@ -115,6 +116,11 @@ class ApiCase(unittest.TestCase):
     def setUp(self):
         self.accounts_before, self.nodes_before = len(self.accounts), len(self.nodes)
         self.addCleanup(self.sweep)
+
+    def tearDown(self):
+        result = getattr(getattr(self, "_outcome", None), "result", None)
+        if result is not None and (result.failures or result.errors):
+            type(self).has_failed = True  # then the class's folder stays, to be looked at
 
     def sweep(self):
         """What a test made does not meet the next one: its workloads stop and its nodes retire."""
@@ -148,6 +154,8 @@ class ApiCase(unittest.TestCase):
         problems += cls.contract_violations()
         if problems:
             raise AssertionError(f"{cls.stack.folder}:\n" + "\n".join(problems))
+        if cls.has_failed:
+            return
         shutil.rmtree(cls.stack.folder, ignore_errors=True)
         if os.path.islink(os.path.join(st.ROOT, "var", os.path.basename(cls.stack.folder))):
             os.unlink(os.path.join(st.ROOT, "var", os.path.basename(cls.stack.folder)))
