@@ -6,6 +6,7 @@
 #ifndef UNDERCUT_TESTS_LIB_LOT_DRAW_H
 #define UNDERCUT_TESTS_LIB_LOT_DRAW_H
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "auction/clear.h"
@@ -15,7 +16,7 @@
 #define DRAWN_BLOCKS_MAX  3000
 #define DRAWN_DEMANDS_MAX 600
 #define DRAWN_OWNERS_MAX  64
-#define DRAWN_ID_LEN      5
+#define DRAWN_ID_SIZE     10 /* "s63/2999" */
 #define DRAWN_STEP        4 /* prices are multiples, so that a step of one lies between any two */
 
 struct draw_shape {
@@ -31,8 +32,8 @@ struct lot_drawn {
     uint32_t owners_count;
     struct lot_block blocks[DRAWN_BLOCKS_MAX];
     struct lot_demand demands[DRAWN_DEMANDS_MAX];
-    char block_ids[DRAWN_BLOCKS_MAX][DRAWN_ID_LEN + 1];
-    char demand_ids[DRAWN_DEMANDS_MAX][DRAWN_ID_LEN + 1];
+    char block_ids[DRAWN_BLOCKS_MAX][DRAWN_ID_SIZE];
+    char demand_ids[DRAWN_DEMANDS_MAX][DRAWN_ID_SIZE];
 };
 
 static inline int64_t draw_price(struct prop *p, const struct draw_shape *shape)
@@ -40,21 +41,52 @@ static inline int64_t draw_price(struct prop *p, const struct draw_shape *shape)
     return DRAWN_STEP * prop_range(p, 0, shape->price_steps);
 }
 
-static inline struct str draw_id(char *text, char kind, uint32_t number)
+/* Named as `undercut clear` names them: block n of seller s03 is "s03/n". */
+static inline struct str draw_block_id(char *text, uint32_t owner, uint32_t number)
 {
-    (void)str_format(text, DRAWN_ID_LEN + 1, "%c%04u", kind, number % 10000);
-    return (struct str){.at = text, .len = DRAWN_ID_LEN};
+    (void)str_format(text, DRAWN_ID_SIZE, "s%02u/%u", owner, number);
+    return str_of(text);
+}
+
+static inline struct str draw_demand_id(char *text, uint32_t number)
+{
+    (void)str_format(text, DRAWN_ID_SIZE, "w%03u", number);
+    return str_of(text);
+}
+
+static inline int drawn_block_compare(const void *a, const void *b)
+{
+    return strcmp(((const struct lot_block *)a)->id.at, ((const struct lot_block *)b)->id.at);
+}
+
+static inline void draw_blocks(struct prop *p, const struct draw_shape *shape,
+                               struct lot_drawn *ret)
+{
+    int64_t asks[DRAWN_OWNERS_MAX], adders[DRAWN_OWNERS_MAX];
+    uint32_t counts[DRAWN_OWNERS_MAX] = {0};
+    for (uint32_t i = 0; i < ret->owners_count; i++) {
+        asks[i] = draw_price(p, shape);
+        adders[i] = shape->has_adders ? draw_price(p, shape) / 4 / DRAWN_STEP * DRAWN_STEP : 0;
+    }
+    for (uint32_t i = 0; i < ret->input.blocks_count; i++) {
+        uint32_t owner = (uint32_t)prop_range(p, 0, ret->owners_count - 1);
+        int64_t adder = shape->has_adders_per_block
+                            ? draw_price(p, shape) / 4 / DRAWN_STEP * DRAWN_STEP
+                            : adders[owner];
+        ret->blocks[i] = (struct lot_block){
+            .id = draw_block_id(ret->block_ids[i], owner, counts[owner]++),
+            .owner = owner,
+            .ask_uusd_per_hour = asks[owner],
+            .adder_uusd_per_hour = adder,
+        };
+    }
+    qsort(ret->blocks, ret->input.blocks_count, sizeof(*ret->blocks), drawn_block_compare);
 }
 
 /* Blocks stand in the order of their ids, demands too. */
 static inline void lot_draw(struct prop *p, const struct draw_shape *shape, struct lot_drawn *ret)
 {
-    int64_t asks[DRAWN_OWNERS_MAX], adders[DRAWN_OWNERS_MAX];
     ret->owners_count = (uint32_t)prop_range(p, 1, shape->owners_max);
-    for (uint32_t i = 0; i < ret->owners_count; i++) {
-        asks[i] = draw_price(p, shape);
-        adders[i] = shape->has_adders ? draw_price(p, shape) / 4 / DRAWN_STEP * DRAWN_STEP : 0;
-    }
     ret->input = (struct lot_input){
         .blocks = ret->blocks,
         .demands = ret->demands,
@@ -63,22 +95,12 @@ static inline void lot_draw(struct prop *p, const struct draw_shape *shape, stru
     };
     for (int i = 0; i < 32; i++)
         ret->input.seed.bytes[i] = (uint8_t)prop_u64(p);
-    for (uint32_t i = 0; i < ret->input.blocks_count; i++) {
-        uint32_t owner = (uint32_t)prop_range(p, 0, ret->owners_count - 1);
-        ret->blocks[i] = (struct lot_block){
-            .id = draw_id(ret->block_ids[i], 'b', i),
-            .owner = owner,
-            .ask_uusd_per_hour = asks[owner],
-            .adder_uusd_per_hour =
-                shape->has_adders_per_block ? draw_price(p, shape) / 4 / DRAWN_STEP * DRAWN_STEP
-                                            : adders[owner],
-        };
-    }
+    draw_blocks(p, shape, ret);
     for (uint32_t i = 0; i < ret->input.demands_count; i++) {
         uint32_t k = (uint32_t)prop_range(p, 1, shape->k_max);
         bool is_gang = prop_chance(p, 50);
         ret->demands[i] = (struct lot_demand){
-            .id = draw_id(ret->demand_ids[i], 'w', i),
+            .id = draw_demand_id(ret->demand_ids[i], i),
             .owner = prop_chance(p, shape->self_percent)
                          ? (uint32_t)prop_range(p, 0, ret->owners_count - 1)
                          : LOT_OWNER_NONE,
@@ -87,6 +109,17 @@ static inline void lot_draw(struct prop *p, const struct draw_shape *shape, stru
             .kmin = is_gang ? k : (uint32_t)prop_range(p, 1, k),
         };
     }
+}
+
+/* A copy to spoil; it borrows the ids. */
+static inline void lot_copy(const struct lot_drawn *from, struct lot_drawn *to)
+{
+    to->input = from->input;
+    to->owners_count = from->owners_count;
+    memcpy(to->blocks, from->blocks, from->input.blocks_count * sizeof(*to->blocks));
+    memcpy(to->demands, from->demands, from->input.demands_count * sizeof(*to->demands));
+    to->input.blocks = to->blocks;
+    to->input.demands = to->demands;
 }
 
 /* The slow rule --------------------------------------------------------------------------------*/

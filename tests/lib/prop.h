@@ -1,7 +1,8 @@
 /* prop.h - seeds for property tests: every failure prints the seed that makes it happen again.
  *
- * Tests only. `SEED=123 test_x` replays one seed; without it a run starts at a fixed seed, so that
- * a red test is red for everybody, and `ROUNDS=n` makes it n times as long.
+ * Tests only. `SEED=123 test_x` replays one seed; without it a run starts at seed 1, so that a red
+ * test is red for everybody. `SEED_FROM=n` starts elsewhere, `ROUNDS=n` makes a run n times as long
+ * and `CASES_MAX=n` makes it short.
  *
  *     PROP_FOR(prop, 20000) {
  *         int64_t a = prop_range(&prop, 0, 100);
@@ -41,8 +42,10 @@ static inline void prop_seed(struct prop *p, uint64_t seed)
 
 static inline struct prop prop_start(uint64_t cases)
 {
-    struct prop p = {.left = getenv("SEED") ? 1 : cases * prop_env("ROUNDS", 1)};
-    prop_seed(&p, prop_env("SEED", 1));
+    uint64_t most = prop_env("CASES_MAX", UINT64_MAX);
+    cases *= prop_env("ROUNDS", 1);
+    struct prop p = {.left = getenv("SEED") ? 1 : cases < most ? cases : most};
+    prop_seed(&p, prop_env("SEED", prop_env("SEED_FROM", 1)));
     return p;
 }
 

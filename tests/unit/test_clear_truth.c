@@ -1,16 +1,17 @@
 /* Does it pay to lie? Every seller of every drawn lot tries every ask that could make a difference:
- * each score and reserve of the lot, and one step to either side. */
+ * each score and reserve of the lot, and one step to either side. Then every lot there is, up to a
+ * size, with every ask there is. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/lib/lot_draw.h"
+#include "tests/lib/lot_shrink.h"
 
+#define LOTS_COUNT 100000
 #define POINTS_MAX 64
 
-static struct lot_drawn drawn;
 static struct slow_lot slow;
 
 /* Sellers with several blocks, gangs, ties; one adder per seller. */
@@ -41,6 +42,8 @@ static uint32_t owner_blocks(const struct lot_input *input, uint32_t owner)
         count += input->blocks[i].owner == owner;
     return count;
 }
+
+/* Thresholds, found by trial --------------------------------------------------------------------*/
 
 /* How many blocks `owner` sells when its score is `score`, by the slow rule. */
 static uint32_t slow_sold_at(const struct lot_input *input, uint32_t owner, int64_t score)
@@ -73,23 +76,61 @@ static int64_t threshold_by_trial(struct prop *p, const struct lot_input *input,
     return best;
 }
 
+/* P8 */
+static void thresholds_are_where_selling_stops(struct prop *p, struct lot_drawn *lot)
+{
+    struct lot_result result = lot_cleared(&lot->input);
+    uint32_t sold[DRAWN_OWNERS_MAX] = {0};
+    for (uint32_t i = 0; i < result.awards_count; i++) {
+        uint32_t owner = lot->blocks[result.awards[i].block].owner;
+        int64_t theta = threshold_by_trial(p, &lot->input, owner, ++sold[owner]);
+        prop_check(p, result.awards[i].theta_uusd_per_hour == theta);
+        /* A seller of one block is paid by the lot's index. */
+        prop_check(p, owner_blocks(&lot->input, owner) > 1 ||
+                          theta == result.index_uusd_per_hour);
+    }
+}
+
 static void each_block_is_paid_the_score_at_which_it_would_stop_selling(void **state)
 {
     (void)state;
-    PROP_FOR(p, 15000) {
-        lot_draw(&p, &shape, &drawn);
-        struct lot_result result = lot_cleared(&drawn.input);
-        uint32_t sold[DRAWN_OWNERS_MAX] = {0};
-        for (uint32_t i = 0; i < result.awards_count; i++) {
-            uint32_t owner = drawn.blocks[result.awards[i].block].owner;
-            int64_t theta = threshold_by_trial(&p, &drawn.input, owner, ++sold[owner]);
-            prop_check(&p, result.awards[i].theta_uusd_per_hour == theta);
-            /* A seller of one block is paid by the lot's index. */
-            prop_check(&p, owner_blocks(&drawn.input, owner) > 1 ||
-                               theta == result.index_uusd_per_hour);
-        }
-    }
+    lots_hold(&shape, LOTS_COUNT, thresholds_are_where_selling_stops);
 }
+
+/* Is block `b` sold when it alone stands at `score`? */
+static bool slow_is_sold_at(const struct lot_input *input, uint32_t b, int64_t score)
+{
+    slow_clear(input, &slow);
+    slow.scores[b] = score;
+    slow_walk(input, &slow);
+    for (uint32_t rank = 0; rank < slow.sold_count; rank++)
+        if (slow.order[rank] == b)
+            return true;
+    return false;
+}
+
+/* P13: the index is the score at which any winning block, moved alone, would have lost. */
+static void the_index_is_critical_for_any_winner(struct prop *p, struct lot_drawn *lot)
+{
+    struct lot_result result = lot_cleared(&lot->input);
+    if (result.awards_count == 0)
+        return;
+    int64_t last = result.awards_count - 1, index = result.index_uusd_per_hour;
+    uint32_t winner = result.awards[prop_range(p, 0, last)].block;
+    prop_check(p, index == 0 || slow_is_sold_at(&lot->input, winner, index - 1));
+    prop_check(p, !slow_is_sold_at(&lot->input, winner, index + 1));
+}
+
+static void the_index_is_what_its_definition_says(void **state)
+{
+    (void)state;
+    static const struct draw_shape mixed = {.blocks_max = 8, .demands_max = 6, .owners_max = 3,
+                                            .k_max = 4, .price_steps = 12, .self_percent = 15,
+                                            .has_adders = true, .has_adders_per_block = true};
+    lots_hold(&mixed, LOTS_COUNT, the_index_is_critical_for_any_winner);
+}
+
+/* Lies ------------------------------------------------------------------------------------------*/
 
 struct sale {
     uint32_t sold_count;
@@ -113,113 +154,160 @@ static struct sale sale_at(struct lot_drawn *lot, uint32_t owner, int64_t cost, 
     return sale;
 }
 
-static uint32_t first_block_of(const struct lot_input *input, uint32_t owner)
+static const struct lot_block *first_block_of(const struct lot_drawn *lot, uint32_t owner)
 {
-    for (uint32_t i = 0; i < input->blocks_count; i++)
-        if (input->blocks[i].owner == owner)
-            return i;
-    return UINT32_MAX;
+    for (uint32_t i = 0; i < lot->input.blocks_count; i++)
+        if (lot->blocks[i].owner == owner)
+            return &lot->blocks[i];
+    return NULL;
 }
 
-static void lies_try(struct prop *p, struct lot_drawn *lot, uint32_t owner)
+static void lie_check(struct prop *p, struct lot_drawn *lot, uint32_t owner, int64_t lie)
 {
-    uint32_t first = first_block_of(&lot->input, owner);
-    if (first == UINT32_MAX)
-        return;
-    int64_t points[POINTS_MAX];
-    uint32_t points_count = points_of(&lot->input, owner, points);
-    int64_t cost = lot->blocks[first].ask_uusd_per_hour;
+    int64_t cost = first_block_of(lot, owner)->ask_uusd_per_hour;
     struct sale truth = sale_at(lot, owner, cost, cost);
+    struct sale sale = sale_at(lot, owner, cost, lie);
     prop_check(p, truth.gain_uusd_per_hour >= 0);
-    for (uint32_t i = 0; i < points_count; i++)
-        for (int64_t step = -1; step <= 1; step++) {
-            int64_t lie = points[i] + step - lot->blocks[first].adder_uusd_per_hour;
-            if (lie < 0)
-                continue;
-            struct sale sale = sale_at(lot, owner, cost, lie);
-            prop_check(p, sale.gain_uusd_per_hour <= truth.gain_uusd_per_hour);
-            prop_check(p, lie >= cost ? sale.sold_count <= truth.sold_count
-                                      : sale.sold_count >= truth.sold_count);
-        }
-    sale_at(lot, owner, cost, cost);
+    prop_check(p, sale.gain_uusd_per_hour <= truth.gain_uusd_per_hour);
+    prop_check(p, lie >= cost ? sale.sold_count <= truth.sold_count
+                              : sale.sold_count >= truth.sold_count);
+    (void)sale_at(lot, owner, cost, cost);
+}
+
+/* P9 */
+static void no_lie_pays(struct prop *p, struct lot_drawn *lot)
+{
+    for (uint32_t owner = 0; owner < lot->owners_count; owner++) {
+        const struct lot_block *first = first_block_of(lot, owner);
+        int64_t points[POINTS_MAX];
+        uint32_t points_count = first ? points_of(&lot->input, owner, points) : 0;
+        for (uint32_t i = 0; i < points_count; i++)
+            for (int64_t step = -1; step <= 1; step++) {
+                int64_t lie = points[i] + step - first->adder_uusd_per_hour;
+                if (lie >= 0)
+                    lie_check(p, lot, owner, lie);
+            }
+    }
 }
 
 static void no_seller_gains_by_another_ask(void **state)
 {
     (void)state;
-    PROP_FOR(p, 30000) {
-        lot_draw(&p, &shape, &drawn);
-        for (uint32_t owner = 0; owner < drawn.owners_count; owner++)
-            lies_try(&p, &drawn, owner);
-    }
+    lots_hold(&shape, LOTS_COUNT, no_lie_pays);
 }
 
 /* Nodes of one seller may differ in their adders. With gangs in the lot the theorem then no longer
  * holds to the letter (one lie in some thousands pays a little); with single blocks it does. */
+static void no_ask_at_all_pays(struct prop *p, struct lot_drawn *lot)
+{
+    for (uint32_t owner = 0; owner < lot->owners_count; owner++)
+        for (int64_t lie = 0; first_block_of(lot, owner) && lie <= 13 * DRAWN_STEP; lie++)
+            lie_check(p, lot, owner, lie);
+}
+
 static void nor_with_nodes_of_different_adders_when_workloads_are_single(void **state)
 {
     (void)state;
     struct draw_shape mixed = shape;
     mixed.k_max = 1;
     mixed.has_adders_per_block = true;
-    const int64_t dearest = DRAWN_STEP * (mixed.price_steps + 1);
-    PROP_FOR(p, 5000) {
-        lot_draw(&p, &mixed, &drawn);
-        for (uint32_t owner = 0; owner < drawn.owners_count; owner++) {
-            uint32_t first = first_block_of(&drawn.input, owner);
-            if (first == UINT32_MAX)
-                continue;
-            int64_t cost = drawn.blocks[first].ask_uusd_per_hour;
-            struct sale truth = sale_at(&drawn, owner, cost, cost);
-            for (int64_t lie = 0; lie <= dearest; lie++) {
-                struct sale sale = sale_at(&drawn, owner, cost, lie);
-                prop_check(&p, sale.gain_uusd_per_hour <= truth.gain_uusd_per_hour);
-            }
-            sale_at(&drawn, owner, cost, cost);
-        }
-    }
+    lots_hold(&mixed, 20000, no_ask_at_all_pays);
 }
 
 /* P10. No theorem: evidence. */
-static void no_seller_gains_by_hiding_blocks(void **state)
+static void no_hiding_pays(struct prop *p, struct lot_drawn *lot)
 {
-    (void)state;
-    PROP_FOR(p, 30000) {
-        lot_draw(&p, &shape, &drawn);
-        for (uint32_t owner = 0; owner < drawn.owners_count; owner++) {
-            uint32_t first = first_block_of(&drawn.input, owner);
-            if (first == UINT32_MAX)
-                continue;
-            int64_t cost = drawn.blocks[first].ask_uusd_per_hour;
-            struct sale truth = sale_at(&drawn, owner, cost, cost);
-            struct lot_drawn hidden = drawn;
-            hidden.input.blocks = hidden.blocks;
-            hidden.input.demands = hidden.demands;
-            hidden.input.blocks_count = 0;
-            for (uint32_t i = 0; i < drawn.input.blocks_count; i++)
-                if (drawn.blocks[i].owner != owner || prop_chance(&p, 50))
-                    hidden.blocks[hidden.input.blocks_count++] = drawn.blocks[i];
-            prop_check(&p, sale_at(&hidden, owner, cost, cost).gain_uusd_per_hour <=
-                               truth.gain_uusd_per_hour);
-        }
+    static struct lot_drawn hidden;
+    for (uint32_t owner = 0; owner < lot->owners_count; owner++) {
+        const struct lot_block *first = first_block_of(lot, owner);
+        if (!first)
+            continue;
+        int64_t cost = first->ask_uusd_per_hour;
+        struct sale truth = sale_at(lot, owner, cost, cost);
+        lot_copy(lot, &hidden);
+        hidden.input.blocks_count = 0;
+        for (uint32_t i = 0; i < lot->input.blocks_count; i++)
+            if (lot->blocks[i].owner != owner || prop_chance(p, 50))
+                hidden.blocks[hidden.input.blocks_count++] = lot->blocks[i];
+        prop_check(p, sale_at(&hidden, owner, cost, cost).gain_uusd_per_hour <=
+                          truth.gain_uusd_per_hour);
     }
 }
 
-static void a_lower_reserve_never_wins_what_a_higher_one_lost(void **state)
+static void no_seller_gains_by_hiding_blocks(void **state)
 {
     (void)state;
-    PROP_FOR(p, 30000) {
-        lot_draw(&p, &shape, &drawn);
-        if (drawn.input.demands_count == 0)
-            continue;
-        uint32_t one = (uint32_t)prop_range(&p, 0, drawn.input.demands_count - 1);
-        drawn.demands[one].k = drawn.demands[one].kmin = 1;
-        bool had_won = lot_cleared(&drawn.input).accepted_counts[one] > 0;
-        while (!had_won && drawn.demands[one].r_uusd_per_hour > 0) {
-            drawn.demands[one].r_uusd_per_hour--;
-            prop_check(&p, lot_cleared(&drawn.input).accepted_counts[one] == 0);
-        }
+    lots_hold(&shape, LOTS_COUNT, no_hiding_pays);
+}
+
+/* Every small lot -------------------------------------------------------------------------------*/
+
+enum { STEPS = 3, SIZES = 3 };
+
+static const struct { uint32_t k, kmin; } wishes[] = {{1, 1}, {2, 1}, {2, 2}, {3, 2}, {3, 3}};
+
+/* Digits of `number` in mixed radix: the next one below `radix`. */
+static uint32_t digit(uint64_t *number, uint32_t radix)
+{
+    uint32_t value = (uint32_t)(*number % radix);
+    *number /= radix;
+    return value;
+}
+
+static void nth_seller_add(struct lot_drawn *lot, uint64_t *number)
+{
+    uint32_t owner = lot->owners_count++, blocks_count = digit(number, SIZES);
+    int64_t ask = DRAWN_STEP * digit(number, STEPS);
+    for (uint32_t i = 0; i < blocks_count; i++) {
+        uint32_t at = lot->input.blocks_count++;
+        lot->blocks[at] = (struct lot_block){
+            .id = draw_block_id(lot->block_ids[at], owner, i),
+            .owner = owner,
+            .ask_uusd_per_hour = ask,
+            .adder_uusd_per_hour = owner % 2 ? DRAWN_STEP : 0,
+        };
     }
+}
+
+static void nth_workload_add(struct lot_drawn *lot, uint64_t *number)
+{
+    uint32_t at = lot->input.demands_count++, wish = digit(number, ARRAY_COUNT(wishes));
+    lot->demands[at] = (struct lot_demand){
+        .id = draw_demand_id(lot->demand_ids[at], at),
+        .owner = LOT_OWNER_NONE,
+        .r_uusd_per_hour = DRAWN_STEP * (1 + digit(number, STEPS)),
+        .k = wishes[wish].k,
+        .kmin = wishes[wish].kmin,
+    };
+}
+
+/* The lot with that number: three sellers of up to two blocks each, two workloads. False when there
+ * is no such lot. */
+static bool nth_lot(uint64_t number, struct lot_drawn *ret)
+{
+    ret->owners_count = 0;
+    ret->input = (struct lot_input){.blocks = ret->blocks, .demands = ret->demands};
+    ret->input.seed.bytes[0] = (uint8_t)(number % 251); /* so that ties fall either way */
+    for (int i = 0; i < 3; i++)
+        nth_seller_add(ret, &number);
+    for (int i = 0; i < 2; i++)
+        nth_workload_add(ret, &number);
+    return number == 0;
+}
+
+static void in_no_small_lot_does_any_ask_pay(void **state)
+{
+    (void)state;
+    static struct lot_drawn lot;
+    struct prop p = {.seed = 0};
+    for (uint64_t number = 0; nth_lot(number, &lot); number++) {
+        p.seed = number;
+        for (uint32_t owner = 0; owner < lot.owners_count; owner++)
+            for (int64_t lie = 0; first_block_of(&lot, owner) && lie <= (STEPS + 2) * DRAWN_STEP;
+                 lie += DRAWN_STEP / 2)
+                lie_check(&p, &lot, owner, lie);
+    }
+    assert_true(p.seed > 100000);
 }
 
 int main(void)
@@ -227,10 +315,11 @@ int main(void)
     hash_start();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_block_is_paid_the_score_at_which_it_would_stop_selling),
+        cmocka_unit_test(the_index_is_what_its_definition_says),
         cmocka_unit_test(no_seller_gains_by_another_ask),
         cmocka_unit_test(nor_with_nodes_of_different_adders_when_workloads_are_single),
         cmocka_unit_test(no_seller_gains_by_hiding_blocks),
-        cmocka_unit_test(a_lower_reserve_never_wins_what_a_higher_one_lost),
+        cmocka_unit_test(in_no_small_lot_does_any_ask_pay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

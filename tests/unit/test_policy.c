@@ -54,7 +54,7 @@ static void offers_rise_from_the_market_to_the_reserve(void **state)
 static void an_offer_never_falls_or_exceeds_the_reserve(void **state)
 {
     (void)state;
-    PROP_FOR(p, 20000) {
+    PROP_FOR(p, 100000) {
         bool has_deadline = prop_chance(&p, 50);
         int64_t run_ms = prop_range(&p, 0, 100000), slack_us = prop_range(&p, 0, 90000 * SECOND_US);
         struct price_offer offer = {
@@ -85,7 +85,7 @@ static void the_net_reserve_leaves_room_for_the_fee(void **state)
     assert_int_equal(reserve_net(350000, 0), 350000);
     assert_int_equal(reserve_net(1, 1000), 0);
     assert_int_equal(reserve_net(0, 1000), 0);
-    PROP_FOR(p, 20000) {
+    PROP_FOR(p, 100000) {
         int64_t reserve = prop_range(&p, 0, (int64_t)1 << 40);
         int64_t fee_bp = prop_range(&p, 0, FEE_BP_MAX);
         int64_t r = reserve_net(reserve, fee_bp);
