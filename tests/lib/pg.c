@@ -198,10 +198,14 @@ static int is_sql(const struct dirent *entry)
 static void migrate(PGconn *conn)
 {
     char dir[PATH_SIZE], path[2 * PATH_SIZE];
-    struct str here = str_of(__FILE__); /* .../tests/lib/pg.c */
+    struct str here = str_of(__FILE__); /* .../tests/lib/pg.c, or relative in a shared cache */
     str_format(dir, sizeof(dir), "%.*s../../migrations", (int)(here.len - strlen("pg.c")), here.at);
+    if (access("migrations", F_OK) == 0)
+        str_format(dir, sizeof(dir), "migrations");
     struct dirent **entries = NULL;
     int count = scandir(dir, &entries, is_sql, alphasort);
+    if (count <= 0)
+        give_up("migrations", dir);
     for (int i = 0; i < count; i++) {
         str_format(path, sizeof(path), "%s/%s", dir, entries[i]->d_name);
         char *sql = read_file(path);
