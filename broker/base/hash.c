@@ -11,9 +11,6 @@
 
 _Static_assert(sizeof(SHA256_CTX) <= sizeof(struct sha256_run), "sha256_run holds the state");
 
-static const uint8_t leaf_mark = 0;
-static const uint8_t node_mark = 1;
-
 void hash_start(void)
 {
     must(sodium_init() >= 0);
@@ -47,42 +44,6 @@ struct sha256 sha256_of(const void *bytes, size_t len)
 bool sha256_equal(const struct sha256 *a, const struct sha256 *b)
 {
     return sodium_memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
-}
-
-struct sha256 merkle_leaf(const void *bytes, size_t len)
-{
-    struct sha256_run run;
-    sha256_run_start(&run);
-    sha256_run_add(&run, &leaf_mark, 1);
-    sha256_run_add(&run, bytes, len);
-    return sha256_run_end(&run);
-}
-
-static struct sha256 merkle_node(const struct sha256 *left, const struct sha256 *right)
-{
-    struct sha256_run run;
-    sha256_run_start(&run);
-    sha256_run_add(&run, &node_mark, 1);
-    sha256_run_add(&run, left->bytes, sizeof(left->bytes));
-    sha256_run_add(&run, right->bytes, sizeof(right->bytes));
-    return sha256_run_end(&run);
-}
-
-/* Joining neighbours level by level, the odd one out rising unchanged, gives the same tree as the
- * RFC's split at the largest power of two below the count. */
-struct sha256 merkle_root(struct sha256 *leaves, size_t count)
-{
-    if (count == 0)
-        return sha256_of("", 0);
-    while (count > 1) {
-        size_t next = 0;
-        for (size_t i = 0; i + 1 < count; i += 2)
-            leaves[next++] = merkle_node(&leaves[i], &leaves[i + 1]);
-        if (count % 2)
-            leaves[next++] = leaves[count - 1];
-        count = next;
-    }
-    return leaves[0];
 }
 
 void ed25519_from_seed(const uint8_t seed[32], struct ed25519_public *ret_public,

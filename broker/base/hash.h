@@ -1,4 +1,4 @@
-/* hash.h - SHA-256, RFC 6962 Merkle trees, and Ed25519 (libsodium), in the sizes we use.
+/* hash.h - SHA-256 and Ed25519 (libsodium), in the sizes we use.
  *
  * any thread after hash_start(). Buffers belong to the caller.
  */
@@ -27,11 +27,6 @@ void sha256_run_start(struct sha256_run *run);
 void sha256_run_add(struct sha256_run *run, const void *bytes, size_t len);
 struct sha256 sha256_run_end(struct sha256_run *run);
 bool sha256_equal(const struct sha256 *a, const struct sha256 *b); /* constant time */
-
-/* RFC 6962 section 2.1: leaf = SHA-256(0x00 | data), node = SHA-256(0x01 | left | right). */
-struct sha256 merkle_leaf(const void *bytes, size_t len);
-/* Root over `count` leaf hashes; overwrites `leaves` as scratch. count 0: SHA-256 of nothing. */
-struct sha256 merkle_root(struct sha256 *leaves, size_t count);
 
 struct ed25519_public { uint8_t bytes[32]; };
 struct ed25519_secret { uint8_t bytes[64]; }; /* libsodium's seed | public */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "broker/base/log.h"
+#include "broker/base/merkle.h"
 #include "broker/market/round.h"
 #include "gen/broker/market/freeze.sql.h"
 

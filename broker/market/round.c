@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "auction/recompute.h"
+#include "broker/base/merkle.h"
 #include "broker/base/money.h"
 #include "broker/base/must.h"
 

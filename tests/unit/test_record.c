@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "auction/recompute.h"
+#include "broker/base/merkle.h"
 #include "tests/lib/lot_draw.h"
 
 #define LOTS_COUNT 3
