@@ -290,6 +290,8 @@ static void workers_join(struct converge *converge)
     }
 }
 
+/* The leases are noted before the receipt that quotes them: an agent that is killed in between
+ * reads back a meter that is never behind what it signed. */
 static void receipt_make(struct converge *converge)
 {
     struct roster *roster = converge->tools.roster;
@@ -297,15 +299,17 @@ static void receipt_make(struct converge *converge)
     must(lines);
     size_t count = 0;
     for (size_t i = 0; i < roster->leases_count; i++) {
-        const struct lease *lease = roster->leases[i];
+        struct lease *lease = roster->leases[i];
         bool is_final = lease->state == LEASE_EXITED && !lease->final_receipt_seq;
         bool is_open = lease->state != LEASE_EXITED && lease->was_ready;
-        if (is_final || is_open)
-            lines[count++] = (struct receipt_line){.lease_id = lease->lease_id,
-                                                   .epoch = lease->epoch,
-                                                   .healthy_ms = lease->meter.healthy_ms,
-                                                   .image_digest = lease->image_id,
-                                                   .is_final = is_final};
+        if (!is_final && !is_open)
+            continue;
+        roster_save(roster, lease);
+        lines[count++] = (struct receipt_line){.lease_id = lease->lease_id,
+                                               .epoch = lease->epoch,
+                                               .healthy_ms = lease->meter.healthy_ms,
+                                               .image_digest = lease->image_id,
+                                               .is_final = is_final};
     }
     int64_t seq = receipts_make(converge->receipts, lines, count);
     journal_sync(roster->journal);

@@ -186,19 +186,32 @@ static void output_attach(struct engine_run *own)
     own->output_fd = attach_open(engine_facts(own->engine)->socket_path, own->run.container_id);
 }
 
+/* What the manifest names is not in the image: its author's mistake on any machine, and told by the
+ * engines and their runtimes in words only. */
+static bool is_authors_mistake(const char *why)
+{
+    static const char *const marks[] = {
+        "container process: exec: ", "container process caused: exec: ", /* runc, new and old */
+        "container process: chdir",  "does not exist on container",      /* working_dir */
+        "executable file `",         "unable to find user",              /* crun; user */
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(marks); i++)
+        if (strstr(why, marks[i]))
+            return true;
+    return false;
+}
+
+/* Podman finds out at attaching that a command cannot run, and says why again at the start. */
 static enum run_outcome engine_run_start(struct run *run)
 {
     struct engine_run *own = engine_run_of(run);
-    char why[ENGINE_WHY_SIZE];
+    char why[ENGINE_WHY_SIZE] = "the engine does not hand out the container's output";
     struct container_state state = {0};
     output_attach(own);
-    enum engine_outcome outcome = own->output_fd < 0
-                                      ? ENGINE_REFUSED
-                                      : engine_container_start(own->engine, run->container_id, why);
-    if (own->output_fd < 0)
-        (void)str_format(why, sizeof(why), "the engine does not hand out the container's output");
-    if (outcome != ENGINE_OK) {
-        fail(run, "container_create_failed", why);
+    enum engine_outcome outcome = engine_container_start(own->engine, run->container_id, why);
+    if (outcome != ENGINE_OK || own->output_fd < 0) {
+        bool is_refused = outcome == ENGINE_REFUSED && is_authors_mistake(why);
+        fail(run, is_refused ? "command_failed" : "container_create_failed", why);
         return RUN_FAILED;
     }
     if (engine_container_inspect(own->engine, run->container_id, &state) == ENGINE_OK)

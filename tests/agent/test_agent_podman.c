@@ -158,16 +158,26 @@ static void an_unreachable_registry_is_a_failed_pull(void **state)
     assert_exit(rig, "image_pull_failed", -1);
 }
 
-static void a_command_that_is_not_in_the_image_is_a_failed_create(void **state)
+static void assert_mistake(struct rig *rig, const char *manifest)
 {
-    struct rig *rig = *state;
     char json[1024];
+    lease_id_text(lease_id_new(), rig->lease_id);
     assert_true(str_format(json, sizeof(json),
                            "{\"devices\":[\"cpu-2c4g/0\"],\"memory_mib\":48,\"manifest\":{"
-                           "\"image\":\"%s\",\"command\":[\"/bin/absent\"]}}",
-                           PODMAN_IMAGE));
+                           "\"image\":\"%s\",%s}}",
+                           PODMAN_IMAGE, manifest));
     broker_want(rig->broker, rig->lease_id, 1, json);
-    assert_exit(rig, "container_create_failed", -1);
+    assert_exit(rig, "command_failed", -1);
+    broker_unlist(rig->broker, rig->lease_id);
+    assert_true(broker_wait_forgotten(rig->broker, rig->lease_id, WAIT_MS));
+}
+
+static void what_is_not_in_the_image_is_its_authors_mistake(void **state)
+{
+    struct rig *rig = *state;
+    assert_mistake(rig, "\"command\":[\"/bin/absent\"]");
+    assert_mistake(rig, "\"command\":[\"/tmp\"]");
+    assert_mistake(rig, "\"command\":[\"/bin/sh\"],\"user\":\"nobody-of-that-name\"");
 }
 
 static void the_sandbox_has_walls(void **state)
@@ -379,7 +389,7 @@ int main(void)
         RIGGED(a_command_that_kills_itself_did_not_run_out_of_memory),
         RIGGED(an_image_that_does_not_exist_is_not_found),
         RIGGED(an_unreachable_registry_is_a_failed_pull),
-        RIGGED(a_command_that_is_not_in_the_image_is_a_failed_create),
+        RIGGED(what_is_not_in_the_image_is_its_authors_mistake),
         RIGGED(the_sandbox_has_walls),
         RIGGED(a_stop_gives_the_grace_to_clean_up),
         RIGGED(a_command_that_ignores_the_stop_is_killed_after_its_grace),
