@@ -115,6 +115,17 @@ static inline void lot_draw(struct prop *p, const struct draw_shape *shape, stru
     }
 }
 
+/* Has every seller one adder, so that gangs may bid? */
+static inline bool lot_is_even(const struct lot_drawn *lot)
+{
+    for (uint32_t i = 0; i < lot->input.blocks_count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            if (lot->blocks[i].owner == lot->blocks[j].owner &&
+                lot->blocks[i].adder_uusd_per_hour != lot->blocks[j].adder_uusd_per_hour)
+                return false;
+    return true;
+}
+
 /* A copy to spoil; it borrows the ids. */
 static inline void lot_copy(const struct lot_drawn *from, struct lot_drawn *to)
 {
