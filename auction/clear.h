@@ -12,13 +12,14 @@
  * So one ask per seller and lot is best told truthfully (Myerson 1981; Lehmann, O'Callaghan, Shoham
  * 2002 on greedy allocation with critical values).
  *
- * The theorem has two terms, and an input that breaks one is refused. A seller has one ask in a lot
- * (LOT_FAULT_TWO_ASKS). And where a workload wants several blocks or none (kmin > 1), a seller's
- * blocks have one adder (LOT_FAULT_TWO_ADDERS): else a gang lets one node pay for another. Example:
- * two nodes cost 4, adders 1 and 4, a gang of two pays up to 7 each. The truth sells nothing, for 4 +
- * 4 is above 7; asking 0 sells both, at 7 - 1 and 7 - 4. With one adder of 3 the truth earns 4 and 4.
- * auction/even.h makes that one adder; tests/unit/test_even.c tries every lie in every small lot, and
- * that adders may differ where every kmin is 1, whatever k is (such a workload is k single ones).
+ * The theorem has two terms, and an input that breaks one is refused. A seller has one ask in a
+ * lot (LOT_FAULT_TWO_ASKS). And where a workload wants several blocks or none (kmin > 1), a
+ * seller's blocks have one adder (LOT_FAULT_TWO_ADDERS): else a gang lets one node pay for
+ * another. Example: two nodes cost 4, adders 1 and 4, a gang of two pays up to 7 each. The truth
+ * sells nothing, for 4 + 4 is above 7; asking 0 sells both, at 7 - 1 and 7 - 4. With one adder of
+ * 3 the truth earns 4 and 4. auction/even.h makes that one adder; tests/unit/test_even.c tries
+ * every lie in every small lot, and that adders may differ where every kmin is 1, whatever k is
+ * (such a workload is k single ones).
  *
  * Example: asks 200, 250, 310, 400; reserves 600, 500, 350, 280, one block each. Three trade; the
  * fourth seller would win at 400, the third workload pays at most 350, so all three are paid 350.
