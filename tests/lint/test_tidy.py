@@ -47,7 +47,7 @@ SEEDED = [
     ("sql_has_a_home", "broker/market/x.sql", "select 1\n"),
     ("links", "docs/a.md", "[x](no/such.md)\n"),
     ("paths_in_docs", "docs/a.md", "See `broker/gone.c`.\n"),
-    ("migrations", "migrations/0003_gap.sql", "-- Why: x\n"),
+    ("migrations", "migrations/0001_twice.sql", "-- Why: x\n"),
     ("migrations", "migrations/0002_mute.sql", "select 1\n"),
     ("slugs", "openapi.yaml", "components: {schemas: {Problem: {properties: {code: {enum: [a, b]}}}}}\n"),
     ("slugs", "broker/base/err.def", 'ERR(A, 400, "a", "A", false, "b")\nERR(B, 400, "c", "A", false, "b")\n'),
