@@ -17,9 +17,6 @@
 #define PREFIX_SIZE     (8 + 4 + 4)
 #define AWARD_SIZE      (4 + 4 + 8 + 8)
 
-#define CANDIDATE_SIZE_MIN (1 + 16 + 16 + 1 + 1 + 1 + 8 + 8 + 8)
-#define DIRECT_AWARD_SIZE  (4 + 8 + 8)
-
 /* Writing --------------------------------------------------------------------------------------*/
 
 static void put_uint(struct buf *to, uint64_t value, int size)
@@ -50,7 +47,7 @@ static void put_str(struct buf *to, struct str s)
 void record_put_head(struct buf *to, const struct record_head *head)
 {
     must(head->kind > 0 && head->kind < RECORD_KIND_COUNT);
-    must(head->kind != RECORD_VOID || (head->lots_count == 0 && head->directs_count == 0));
+    must(head->kind != RECORD_VOID || head->lots_count == 0);
     buf_add_str(to, STR(RECORD_MAGIC));
     put_uint(to, RECORD_VERSION, 2);
     put_uint(to, (uint64_t)head->kind, 1);
@@ -62,7 +59,6 @@ void record_put_head(struct buf *to, const struct record_head *head)
     buf_add(to, head->seed.bytes, 32);
     put_u32(to, head->fee_bp);
     put_u32(to, head->lots_count);
-    put_u32(to, head->directs_count);
 }
 
 static void put_blocks(struct buf *to, const struct record_lot *lot)
@@ -117,44 +113,6 @@ void record_put_lot(struct buf *to, const struct record_lot *lot)
     put_blocks(to, lot);
     put_demands(to, lot);
     put_outcome(to, &lot->outcome);
-}
-
-static void put_candidates(struct buf *to, const struct record_direct *direct)
-{
-    put_u32(to, direct->candidates_count);
-    for (uint32_t i = 0; i < direct->candidates_count; i++) {
-        const struct record_candidate *candidate = &direct->candidates[i];
-        must(i == 0 || str_compare(direct->candidates[i - 1].id, candidate->id) < 0);
-        put_str(to, candidate->id);
-        buf_add(to, candidate->owner.bytes, 16);
-        buf_add(to, candidate->node.bytes, 16);
-        put_str(to, candidate->region);
-        put_str(to, candidate->class);
-        put_uint(to, (uint64_t)candidate->kind, 1);
-        put_i64(to, candidate->price_uusd_per_hour);
-        put_i64(to, candidate->adder_uusd_per_hour);
-        put_i64(to, candidate->latency_uusd_per_hour);
-    }
-}
-
-void record_put_direct(struct buf *to, const struct record_direct *direct)
-{
-    put_str(to, direct->id);
-    buf_add(to, direct->owner.bytes, 16);
-    put_str(to, direct->tier);
-    put_uint(to, direct->devices, 1);
-    put_uint(to, (uint64_t)direct->spread, 1);
-    put_i64(to, direct->r_uusd_per_hour);
-    put_u32(to, direct->k);
-    put_u32(to, direct->kmin);
-    put_candidates(to, direct);
-    put_i64(to, direct->outcome.index_uusd_per_hour);
-    put_u32(to, direct->outcome.awards_count);
-    for (uint32_t i = 0; i < direct->outcome.awards_count; i++) {
-        put_u32(to, direct->outcome.awards[i].candidate);
-        put_i64(to, direct->outcome.awards[i].theta_uusd_per_hour);
-        put_i64(to, direct->outcome.awards[i].price_uusd_per_hour);
-    }
 }
 
 /* Reading --------------------------------------------------------------------------------------*/
@@ -242,13 +200,11 @@ bool record_open(struct record_reader *reader, struct str bytes, struct record_h
     get_bytes(reader, head.seed.bytes, 32);
     head.fee_bp = get_u32(reader);
     head.lots_count = get_u32(reader);
-    head.directs_count = get_u32(reader);
     expect(reader, head.kind > 0 && head.kind < RECORD_KIND_COUNT);
-    expect(reader, head.kind != RECORD_VOID || (head.lots_count == 0 && head.directs_count == 0));
+    expect(reader, head.kind != RECORD_VOID || head.lots_count == 0);
     if (reader->is_bad)
         return false;
     reader->lots_left = head.lots_count;
-    reader->directs_left = head.directs_count;
     *ret_head = head;
     return true;
 }
@@ -330,72 +286,9 @@ bool record_next_lot(struct record_reader *reader, struct record_lot *ret_lot)
     return true;
 }
 
-static void get_candidates(struct record_reader *reader, struct record_direct *direct)
-{
-    direct->candidates_count =
-        get_count(reader, CANDIDATE_SIZE_MIN, &reader->blocks, sizeof(struct record_candidate));
-    struct record_candidate *candidates = (struct record_candidate *)(void *)reader->blocks.at;
-    for (uint32_t i = 0; i < direct->candidates_count; i++) {
-        struct record_candidate *candidate = &candidates[i];
-        candidate->id = get_str(reader);
-        get_bytes(reader, candidate->owner.bytes, 16);
-        get_bytes(reader, candidate->node.bytes, 16);
-        candidate->region = get_str(reader);
-        candidate->class = get_str(reader);
-        candidate->kind = (enum direct_price)get_uint(reader, 1);
-        candidate->price_uusd_per_hour = get_i64(reader);
-        candidate->adder_uusd_per_hour = get_i64(reader);
-        candidate->latency_uusd_per_hour = get_i64(reader);
-        expect(reader, i == 0 || str_compare(candidates[i - 1].id, candidate->id) < 0);
-        expect(reader, candidate->kind == DIRECT_PRICE_ASK || candidate->kind == DIRECT_PRICE_BID);
-    }
-    direct->candidates = candidates;
-}
-
-static void get_direct_outcome(struct record_reader *reader, struct record_direct *direct)
-{
-    direct->outcome.index_uusd_per_hour = get_i64(reader);
-    direct->outcome.awards_count =
-        get_count(reader, DIRECT_AWARD_SIZE, &reader->awards, sizeof(struct rfq_award));
-    struct rfq_award *awards = (struct rfq_award *)(void *)reader->awards.at;
-    for (uint32_t i = 0; i < direct->outcome.awards_count; i++) {
-        awards[i].candidate = get_u32(reader);
-        awards[i].theta_uusd_per_hour = get_i64(reader);
-        awards[i].price_uusd_per_hour = get_i64(reader);
-        expect(reader, awards[i].candidate < direct->candidates_count);
-    }
-    direct->outcome.awards = awards;
-}
-
-bool record_next_direct(struct record_reader *reader, struct record_direct *ret_direct)
-{
-    if (reader->is_bad || reader->lots_left > 0 || reader->directs_left == 0)
-        return false;
-    struct record_direct direct = {.id = get_str(reader)};
-    expect(reader,
-           reader->last_direct.at == NULL || str_compare(reader->last_direct, direct.id) < 0);
-    get_bytes(reader, direct.owner.bytes, 16);
-    direct.tier = get_str(reader);
-    direct.devices = (uint8_t)get_uint(reader, 1);
-    direct.spread = (enum direct_spread)get_uint(reader, 1);
-    expect(reader, direct.spread >= DIRECT_SPREAD_NONE && direct.spread <= DIRECT_SPREAD_REGION);
-    direct.r_uusd_per_hour = get_i64(reader);
-    direct.k = get_u32(reader);
-    direct.kmin = get_u32(reader);
-    get_candidates(reader, &direct);
-    get_direct_outcome(reader, &direct);
-    if (reader->is_bad)
-        return false;
-    reader->last_direct = direct.id;
-    reader->directs_left--;
-    *ret_direct = direct;
-    return true;
-}
-
 bool record_close(struct record_reader *reader)
 {
-    bool is_whole = !reader->is_bad && reader->lots_left == 0 && reader->directs_left == 0 &&
-                    reader->rest.len == 0;
+    bool is_whole = !reader->is_bad && reader->lots_left == 0 && reader->rest.len == 0;
     buf_finish(&reader->blocks);
     buf_finish(&reader->demands);
     buf_finish(&reader->prefixes);

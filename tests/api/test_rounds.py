@@ -51,7 +51,7 @@ class Reader:
 def record_read(data):
     """The canonical bytes of a round, as auction/record.h describes them."""
     r = Reader(data)
-    assert r.take(4) == b"UCRR" and r.number("H") == 2
+    assert r.take(4) == b"UCRR" and r.number("H") == 1
     record = {"kind": r.number("B"), "market": r.text(), "round": r.number("Q"), "root": r.take(32),
               "chain_index": r.number("Q"), "chain_value": r.take(32), "seed": r.take(32), "fee_bp": r.number("I")}
 
@@ -65,19 +65,7 @@ def record_read(data):
         return {"key": r.text(), "blocks": r.several(block), "demands": r.several(demand), "index": r.number("q"),
                 "prefixes": r.several(lambda: (r.number("q"), r.number("I"), r.number("I"))),
                 "awards": r.several(lambda: tuple(r.number(f) for f in "IIqq"))}
-
-    def candidate():
-        return {"id": r.text(), "owner": r.take(16), "node": r.take(16), "region": r.text(), "class": r.text(),
-                "kind": r.number("B"), "price": r.number("q"), "adder": r.number("q"), "latency": r.number("q")}
-
-    def direct():
-        return {"id": r.text(), "owner": r.take(16), "tier": r.text(), "devices": r.number("B"),
-                "spread": r.number("B"), "r": r.number("q"), "k": r.number("I"), "kmin": r.number("I"),
-                "candidates": r.several(candidate), "index": r.number("q"),
-                "awards": r.several(lambda: tuple(r.number(f) for f in "Iqq"))}
-    lots_count, directs_count = r.number("I"), r.number("I")
-    record["lots"] = [lot() for _ in range(lots_count)]
-    record["directs"] = [direct() for _ in range(directs_count)]
+    record["lots"] = r.several(lot)
     assert r.at == len(data)
     return record
 
@@ -106,38 +94,6 @@ def clear(lot, seed):
         theta = max(min(r, rivals[total - nth] if total - nth < len(rivals) else NOBODY)
                     for r, total in prefixes if total >= nth)
         result[(buyer, block["id"])] = (theta, theta - block["adder"])
-    return result
-
-
-def clear_direct(direct, seed):
-    """{candidate id: (worth, price)}: the cheapest of each node or region (spread 2, 3) within r, k at most; an
-    account is worth what its rivals would have charged instead of it."""
-    def score(c):
-        return c["price"] + c["adder"] + c["latency"]
-
-    def group(c):
-        return {1: c["id"], 2: c["node"], 3: c["region"]}[direct["spread"]]
-
-    def chosen(without=None):
-        taken = {}
-        for c in sorted(direct["candidates"],
-                        key=lambda c: (score(c), sha(b"undercut/tie/v1|", seed, b"|u|", c["id"].encode()))):
-            if c["owner"] not in (without, direct["owner"]) and score(c) <= direct["r"] and len(taken) < direct["k"]:
-                taken.setdefault(group(c), c)
-        return taken
-    won, result = chosen(), {}
-    if len(won) < direct["kmin"]:
-        return {}
-    for owner in {c["owner"] for c in won.values()}:
-        others = chosen(owner)
-        new = [score(c) for g, c in others.items() if g not in won]
-        alone = [c for g, c in won.items() if c["owner"] == owner and g not in others]
-        worths = [direct["r"]] * (len(alone) - len(new)) + new[::-1]
-        worth = {c["id"]: w for c, w in zip(alone, worths)}
-        for g, c in won.items():
-            if c["owner"] == owner:
-                theta = worth.get(c["id"]) or score(others[g])
-                result[c["id"]] = (theta, theta - c["adder"] - c["latency"])
     return result
 
 
@@ -195,9 +151,6 @@ class RoundsTest(ApiCase):
                             for d, b, theta, price in lot["awards"]}
                     self.assertEqual(seen, expected, lot)
                     awards_count += len(seen)
-                for direct in record["directs"]:
-                    seen = {direct["candidates"][c]["id"]: (theta, price) for c, theta, price in direct["awards"]}
-                    self.assertEqual(seen, clear_direct(direct, record["seed"]), direct)
         self.assertGreater(awards_count, 3)
         chained = [r["record"]["chain_index"] for r in rounds]
         self.assertEqual(chained, sorted(set(chained)))
