@@ -173,7 +173,7 @@ static enum flow_next round_get_reply(struct flow *flow)
     json_object_open(out, NULL);
     round_put(out, market_of(flow, query->market), &row);
     if (is_auditor && row.record.at != NULL) {
-        if (!round_record_put_lots(out, row.record))
+        if (!round_record_put(out, row.record))
             return flow_fail(flow, ERR_INTERNAL, "the record of this round cannot be decoded");
         json_put_base64(out, "record_base64", row.record);
     } else {

@@ -1,3 +1,9 @@
+/* recompute.c - lays a record's lots and direct clearings out anew, clears them, compares.
+ *
+ * The happy path is: number owners and groups by their order, clear, encode again, and find the
+ * same bytes. Failure modes are: bytes that are no record, a seed of other parts, an input that no
+ * round can have, another outcome.
+ */
 #include "auction/recompute.h"
 
 #include <stdlib.h>
@@ -27,11 +33,11 @@ static void owners_collect(struct lot_copy *copy, const struct record_lot *lot)
             copy->owners[copy->owners_count++] = copy->owners[i];
 }
 
-static uint32_t owner_number(const struct lot_copy *copy, const struct uuid *owner)
+/* `owners` are sorted, each once. */
+static uint32_t owner_number(const struct uuid *owners, uint32_t count, const struct uuid *owner)
 {
-    const struct uuid *found =
-        bsearch(owner, copy->owners, copy->owners_count, sizeof(struct uuid), uuid_order);
-    return found ? (uint32_t)(found - copy->owners) : LOT_OWNER_NONE;
+    const struct uuid *found = bsearch(owner, owners, count, sizeof(struct uuid), uuid_order);
+    return found ? (uint32_t)(found - owners) : LOT_OWNER_NONE;
 }
 
 static void *carve(struct buf *memory, size_t size)
@@ -71,7 +77,7 @@ enum lot_outcome record_lot_clear(const struct record_lot *lot, const struct sha
         const struct record_block *block = &lot->blocks[i];
         copy.blocks[i] = (struct lot_block){
             .id = block->id,
-            .owner = owner_number(&copy, &block->owner),
+            .owner = owner_number(copy.owners, copy.owners_count, &block->owner),
             .ask_uusd_per_hour = block->ask_uusd_per_hour,
             .adder_uusd_per_hour = block->adder_uusd_per_hour,
         };
@@ -80,7 +86,7 @@ enum lot_outcome record_lot_clear(const struct record_lot *lot, const struct sha
         const struct record_demand *demand = &lot->demands[i];
         copy.demands[i] = (struct lot_demand){
             .id = demand->id,
-            .owner = owner_number(&copy, &demand->owner),
+            .owner = owner_number(copy.owners, copy.owners_count, &demand->owner),
             .r_uusd_per_hour = demand->r_uusd_per_hour,
             .k = demand->k,
             .kmin = demand->kmin,
@@ -98,6 +104,95 @@ enum lot_outcome record_lot_clear(const struct record_lot *lot, const struct sha
     return lot_clear(&clear, &input, ret_result);
 }
 
+/* Direct clearings -----------------------------------------------------------------------------*/
+
+struct direct_copy {
+    struct rfq_candidate *candidates;
+    struct uuid *owners;
+    struct str *groups; /* node or region of each; sorted, each once */
+    uint32_t owners_count, groups_count;
+    void *work;
+};
+
+static int text_order(const void *a, const void *b)
+{
+    return str_compare(*(const struct str *)a, *(const struct str *)b);
+}
+
+static struct str group_of(const struct record_direct *direct, uint32_t i)
+{
+    const struct record_candidate *candidate = &direct->candidates[i];
+    if (direct->spread == DIRECT_SPREAD_NODE)
+        return (struct str){(const char *)candidate->node.bytes, sizeof(candidate->node.bytes)};
+    return direct->spread == DIRECT_SPREAD_REGION ? candidate->region : candidate->id;
+}
+
+static struct direct_copy direct_lay_out(const struct record_direct *direct, struct buf *memory)
+{
+    size_t count = direct->candidates_count;
+    memory->len = 0;
+    buf_reserve(memory,
+                count * (sizeof(struct rfq_candidate) + sizeof(struct uuid) + sizeof(struct str)) +
+                    rfq_size(direct->candidates_count) + (size_t)4 * 64);
+    struct direct_copy copy = {
+        .candidates = carve(memory, count * sizeof(struct rfq_candidate)),
+        .owners = carve(memory, count * sizeof(struct uuid)),
+        .groups = carve(memory, count * sizeof(struct str)),
+        .work = carve(memory, rfq_size(direct->candidates_count)),
+    };
+    for (uint32_t i = 0; i < direct->candidates_count; i++) {
+        copy.owners[i] = direct->candidates[i].owner;
+        copy.groups[i] = group_of(direct, i);
+    }
+    qsort(copy.owners, count, sizeof(struct uuid), uuid_order);
+    qsort(copy.groups, count, sizeof(struct str), text_order);
+    for (uint32_t i = 0; i < direct->candidates_count; i++) {
+        if (i == 0 || !uuid_equal(copy.owners[i], copy.owners[copy.owners_count - 1]))
+            copy.owners[copy.owners_count++] = copy.owners[i];
+        if (i == 0 || !str_equal(copy.groups[i], copy.groups[copy.groups_count - 1]))
+            copy.groups[copy.groups_count++] = copy.groups[i];
+    }
+    return copy;
+}
+
+enum lot_outcome record_direct_clear(const struct record_direct *direct, const struct sha256 *seed,
+                                     struct buf *memory, struct rfq_result *ret_result)
+{
+    struct direct_copy copy = direct_lay_out(direct, memory);
+    for (uint32_t i = 0; i < direct->candidates_count; i++) {
+        const struct record_candidate *candidate = &direct->candidates[i];
+        struct str group = group_of(direct, i);
+        const struct str *found =
+            bsearch(&group, copy.groups, copy.groups_count, sizeof(struct str), text_order);
+        if (candidate->adder_uusd_per_hour < 0 || candidate->latency_uusd_per_hour < 0 ||
+            candidate->adder_uusd_per_hour > LOT_SCORE_MAX ||
+            candidate->latency_uusd_per_hour > LOT_SCORE_MAX)
+            return LOT_INPUT_BAD;
+        copy.candidates[i] = (struct rfq_candidate){
+            .id = candidate->id,
+            .owner = owner_number(copy.owners, copy.owners_count, &candidate->owner),
+            .group = (uint32_t)(found - copy.groups),
+            .price_uusd_per_hour = candidate->price_uusd_per_hour,
+            .terms_uusd_per_hour =
+                candidate->adder_uusd_per_hour + candidate->latency_uusd_per_hour,
+        };
+    }
+    const struct rfq_input input = {
+        .candidates = copy.candidates,
+        .candidates_count = direct->candidates_count,
+        .owner = owner_number(copy.owners, copy.owners_count, &direct->owner),
+        .r_uusd_per_hour = direct->r_uusd_per_hour,
+        .k = direct->k,
+        .kmin = direct->kmin,
+        .seed = *seed,
+    };
+    struct rfq rfq;
+    rfq_start(&rfq, direct->candidates_count, copy.work);
+    return rfq_clear(&rfq, &input, ret_result);
+}
+
+/* The whole record -----------------------------------------------------------------------------*/
+
 static enum record_check lots_recompute(struct record_reader *reader,
                                         const struct record_head *head, struct buf *again)
 {
@@ -107,6 +202,22 @@ static enum record_check lots_recompute(struct record_reader *reader,
     while (check == RECORD_HOLDS && record_next_lot(reader, &lot)) {
         if (record_lot_clear(&lot, &head->seed, &memory, &lot.outcome) == LOT_CLEARED)
             record_put_lot(again, &lot);
+        else
+            check = RECORD_BAD_INPUT;
+    }
+    buf_finish(&memory);
+    return check;
+}
+
+static enum record_check directs_recompute(struct record_reader *reader,
+                                           const struct record_head *head, struct buf *again)
+{
+    struct record_direct direct;
+    struct buf memory = {0};
+    enum record_check check = RECORD_HOLDS;
+    while (check == RECORD_HOLDS && record_next_direct(reader, &direct)) {
+        if (record_direct_clear(&direct, &head->seed, &memory, &direct.outcome) == LOT_CLEARED)
+            record_put_direct(again, &direct);
         else
             check = RECORD_BAD_INPUT;
     }
@@ -126,6 +237,8 @@ enum record_check record_recompute(struct str bytes)
         record_put_head(&again, &head);
         check = sha256_equal(&seed, &head.seed) ? lots_recompute(&reader, &head, &again)
                                                 : RECORD_BAD_SEED;
+        if (check == RECORD_HOLDS)
+            check = directs_recompute(&reader, &head, &again);
     }
     bool is_whole = record_close(&reader);
     if (check == RECORD_HOLDS && !is_whole)

@@ -14,6 +14,11 @@
 MUST_USE enum lot_outcome record_lot_clear(const struct record_lot *lot, const struct sha256 *seed,
                                            struct buf *memory, struct lot_result *ret_result);
 
+/* The same of one direct clearing. */
+MUST_USE enum lot_outcome record_direct_clear(const struct record_direct *direct,
+                                              const struct sha256 *seed, struct buf *memory,
+                                              struct rfq_result *ret_result);
+
 enum record_check {
     RECORD_HOLDS = 1,
     RECORD_BAD_BYTES,   /* not a canonical record */
@@ -23,7 +28,7 @@ enum record_check {
 };
 const char *record_check_text(enum record_check check); /* a sentence */
 
-/* Decodes, derives the seed, clears every lot again and compares the bytes. The worst finding that
+/* Decodes, derives the seed, clears everything again and compares the bytes. The worst finding that
  * comes first is the answer. */
 enum record_check record_recompute(struct str bytes);
 

@@ -1,3 +1,7 @@
+/* The happy path is: wait for arrivals, take the round's number and a link, fix the seed, and later
+ * store the record and its leaf. Failure modes are: another epoch in office or a link that was
+ * spent (no row), and a round that was left frozen, which is voided with a record of its own.
+ */
 #include "broker/market/freeze.h"
 
 #include <stdlib.h>
@@ -6,6 +10,7 @@
 #include "broker/base/log.h"
 #include "broker/base/merkle.h"
 #include "broker/market/round.h"
+#include "broker/market/transcript.h"
 #include "gen/broker/market/freeze.sql.h"
 
 static struct str bytes_of(const struct sha256 *hash)
@@ -120,43 +125,66 @@ struct record_head frozen_round_head(const struct frozen_round *round, const cha
     };
 }
 
-enum err_code round_end(struct office *office, const struct frozen_round *round, struct str record,
-                        int32_t awards_count)
+/* The rest of round_end: the leaf, and the row that it belongs to. */
+static enum err_code round_log(struct office *office, struct round_finish_in *in, struct str body)
 {
-    struct sha256 digest = sha256_of(record.at, record.len);
-    bool has_record = record.len > 0;
-    const struct round_finish_in in = {
-        .market = str_of(office->name),
-        .round = round->round,
-        .state = round->kind == RECORD_VOID ? STR("void") : STR("committed"),
-        .chain_value = has_record ? bytes_of(&round->chain_value) : STR_NONE,
-        .seed = has_record ? bytes_of(&round->seed) : STR_NONE,
-        .record = has_record ? record : STR_NONE,
-        .record_sha256 = has_record ? bytes_of(&digest) : STR_NONE,
-        .awards_count = awards_count,
-    };
+    struct transcript_leaf leaf;
+    struct sha256 digest = sha256_of(body.at, body.len);
+    transcript_grow(office->transcript, body, &leaf);
+    in->record_sha256 = bytes_of(&digest);
+    in->log_size = leaf.size;
+    in->log_body = leaf.body;
+    in->leaf_sha256 = bytes_of(&leaf.leaf);
+    in->root_sha256 = bytes_of(&leaf.root);
+    in->nodes = (struct str){(const char *)leaf.nodes, leaf.nodes_len};
     struct sql_result *result = NULL;
-    enum err_code err = round_finish_run(office->session, &in, &result);
+    enum err_code err = round_finish_run(office->session, in, &result);
     bool is_done = err == ERR_OK && sql_result_rows(result) == 1;
     sql_result_release(result);
     return err == ERR_OK && !is_done ? ERR_CONFLICT : err;
 }
 
+enum err_code round_end(struct office *office, const struct frozen_round *round, struct str record,
+                        int32_t awards_count)
+{
+    struct sha256 secret;
+    struct buf body = {0};
+    transcript_seal(record, &secret, &body);
+    bool is_shown = !round->is_link_lost;
+    struct round_finish_in in = {
+        .market = str_of(office->name),
+        .round = round->round,
+        .state = round->kind == RECORD_VOID ? STR("void") : STR("committed"),
+        .chain_value = is_shown ? bytes_of(&round->chain_value) : STR_NONE,
+        .seed = is_shown ? bytes_of(&round->seed) : STR_NONE,
+        .record = record,
+        .opening_secret = bytes_of(&secret),
+        .awards_count = awards_count,
+    };
+    enum err_code err = round_log(office, &in, buf_str(&body));
+    buf_finish(&body);
+    return err;
+}
+
+/* Where the chain is not ours to open, the record says so: its link and seed are zeros. */
 static enum err_code round_void_one(struct office *office, const struct seal_key *key,
                                     uint32_t fee_bp, const struct round_frozen_out *row)
 {
-    struct frozen_round round = {.round = row->round, .kind = RECORD_VOID};
+    struct frozen_round round = {.round = row->round,
+                                 .kind = RECORD_VOID,
+                                 .chain_index = row->chain_index,
+                                 .is_link_lost = true};
     struct seed_chain chain = {.chain_id = 0};
     struct buf record = {0};
+    must(row->inputs_root.len == sizeof(round.arrivals_root));
+    memcpy(&round.arrivals_root, row->inputs_root.at, sizeof(round.arrivals_root));
     if (seed_chain_open_old(office->session, office->name, key, row->chain_id, &chain)) {
-        round.chain_index = row->chain_index;
+        round.is_link_lost = false;
         round.chain_value = chain.links[row->chain_index];
-        must(row->inputs_root.len == sizeof(round.arrivals_root));
-        memcpy(&round.arrivals_root, row->inputs_root.at, sizeof(round.arrivals_root));
         seed_fix(office->name, &round);
-        struct record_head head = frozen_round_head(&round, office->name, fee_bp);
-        record_put_head(&record, &head);
     }
+    struct record_head head = frozen_round_head(&round, office->name, fee_bp);
+    record_put_head(&record, &head);
     log_event(LOG_WARN, "round_voided", "market=%s round=%lld", office->name,
               (long long)round.round);
     enum err_code err = round_end(office, &round, buf_str(&record), 0);

@@ -21,6 +21,7 @@ struct frozen_round {
     int64_t chain_id;
     int32_t chain_index;
     struct sha256 arrivals_root, chain_value, seed;
+    bool is_link_lost; /* a void round whose chain cannot be opened: value and seed are zeros */
 };
 
 /* Inside BEGIN, without office_begin(): renews the office as its fence. ERR_NO_LEADER: not in
@@ -31,12 +32,13 @@ MUST_USE enum err_code round_begin(struct office *office, struct seed_chain *cha
 struct record_head frozen_round_head(const struct frozen_round *round, const char *market,
                                      uint32_t fee_bp);
 
-/* frozen -> committed, or void for that kind, once; the record is chained to the one before it. */
+/* frozen -> committed, or void for that kind, once; the record is chained to the one before it, and
+ * its public half becomes a leaf of the market's log. */
 MUST_USE enum err_code round_end(struct office *office, const struct frozen_round *round,
                                  struct str record, int32_t awards_count);
 
-/* Voids every frozen round of the market, with a record for each whose chain we can open; a
- * transaction of its own. `ret_count` says how many. */
+/* Voids every frozen round of the market, each with its record; a transaction of its own.
+ * `ret_count` says how many. */
 MUST_USE enum err_code rounds_void(struct office *office, const struct seal_key *key,
                                    uint32_t fee_bp, int32_t *ret_count);
 

@@ -47,15 +47,19 @@ where market = $1 and state = 'frozen'
 order by round;
 
 -- name: round_finish
--- doc: frozen -> committed or void, once, with the record chained to the one before it.
--- in: market text, round int8, state text, chain_value bytea?, seed bytea?, record bytea?,
---     record_sha256 bytea?, awards_count int4
+-- doc: frozen -> committed or void, once, with the record chained to the one before it, and its leaf in the log.
+-- in: market text, round int8, state text, chain_value bytea?, seed bytea?, record bytea?, record_sha256 bytea,
+--     awards_count int4, opening_secret bytea?, log_size int8, log_body bytea, leaf_sha256 bytea,
+--     root_sha256 bytea, nodes bytea
 -- out: round int8
-update rounds r
-set state = $3, chain_value = $4, seed = $5, record = $6, record_sha256 = $7, awards_count = $8,
-    committed_at = now(),
-    previous_sha256 = (select p.record_sha256 from rounds p
-        where p.market = $1 and p.round < $2 and p.record_sha256 is not null
-        order by p.round desc limit 1)
-where r.market = $1 and r.round = $2 and r.state = 'frozen'
-returning r.round;
+with done as (
+    update rounds r
+    set state = $3, chain_value = $4, seed = $5, record = $6, record_sha256 = $7, awards_count = $8,
+        committed_at = now(), opening_secret = $9, log_size = $10,
+        previous_sha256 = (select p.record_sha256 from rounds p
+            where p.market = $1 and p.round < $2 and p.record_sha256 is not null
+            order by p.round desc limit 1)
+    where r.market = $1 and r.round = $2 and r.state = 'frozen'
+    returning r.round
+)
+select d.round from done d, log_append($1, $10, 'round', d.round, $11, $12, $13, $14);

@@ -20,6 +20,7 @@
 #include "broker/market/commit.h"
 #include "broker/market/shelf.h"
 #include "broker/market/sweep.h"
+#include "broker/market/transcript.h"
 #include "gen/broker/market/leader.sql.h"
 
 #define HISTORIES_EVERY_MS 60000
@@ -27,7 +28,8 @@
 struct leader {
     struct leader_config config;
     struct office office;
-    struct seed_chain chain; /* loaded for the epoch in chain_epoch */
+    struct seed_chain chain; /* loaded for the epoch in chain_epoch, as is the transcript */
+    struct transcript transcript;
     struct lot_indexes indexes;
     struct shelf shelf;
     int64_t chain_epoch;
@@ -84,6 +86,10 @@ static bool leader_prepare(struct leader *leader)
     if (err == ERR_OK)
         err = seed_chain_open(office->session, leader->config.market, &leader->config.seal_key,
                               &leader->chain);
+    if (err == ERR_OK)
+        err = transcript_load(office->session, leader->config.market, &leader->transcript);
+    if (err == ERR_OK)
+        err = transcript_announce(office, &leader->chain);
     if (err == ERR_OK)
         err = office_commit(office);
     if (err == ERR_OK)
@@ -264,6 +270,20 @@ static void leader_sweep(struct leader *leader)
     pthread_mutex_unlock(&leader->mutex);
 }
 
+/* After a failure, chain and log in memory may be ahead of the database until the next turn. */
+static bool is_prepared(const struct leader *leader)
+{
+    return leader->office.epoch != 0 && leader->chain_epoch == leader->office.epoch;
+}
+
+/* Everything committed so far is under the head from here on; a failure leaves the last head. */
+static void leader_sign(struct leader *leader)
+{
+    enum err_code err = transcript_sign(&leader->office, &leader->config.signing_secret);
+    if (err != ERR_OK)
+        round_failed(leader, "transcript_sign", err);
+}
+
 void leader_turn(struct leader *leader)
 {
     struct round_work_out work;
@@ -276,8 +296,10 @@ void leader_turn(struct leader *leader)
     atomic_store(&leader->is_now_wanted, false);
     if (work.has_frozen)
         leader_void(leader);
-    if (leader->office.epoch != 0 && (work.has_arrivals || work.has_demand))
+    if (is_prepared(leader) && (work.has_arrivals || work.has_demand))
         leader_round(leader);
+    if (is_prepared(leader))
+        leader_sign(leader);
     if (leader->office.epoch != 0 && !session_is_broken(leader->office.session))
         leader_sweep(leader);
     figures_office(leader);
@@ -343,7 +365,8 @@ struct leader *leader_create(const struct leader_config *config)
     leader->office = (struct office){.conninfo = config->conninfo,
                                      .name = config->market,
                                      .holder = config->holder,
-                                     .address = config->address};
+                                     .address = config->address,
+                                     .transcript = &leader->transcript};
     pthread_mutex_init(&leader->mutex, NULL);
     return leader;
 }

@@ -3,10 +3,11 @@
  *
  * leader_start() and leader_stop() from the owner's thread; leader_metrics() from any. Each second,
  * if there is something to do: freeze (a transaction), load, clear, commit (another), wake whom it
- * concerns; then the sweep. Without arrivals and waiting replicas a second costs one update and one
- * read, and no round is spent. A wake-up "market:now:..." clears what wants an award now at once:
- * all that is queued, in one transaction. Skipped seconds are never caught up. Crash or failure
- * between freeze and commit: the round is void; its inputs stand in the next.
+ * concerns; then the head of the log is signed, then the sweep. Without arrivals and waiting
+ * replicas a second costs two updates and one read, and no round is spent. A wake-up
+ * "market:now:..." clears what wants an award now at once: all that is queued, in one transaction.
+ * Skipped seconds are never caught up. Crash or failure between freeze and commit: the round is
+ * void; its inputs stand in the next.
  */
 #ifndef UNDERCUT_MARKET_LEADER_H
 #define UNDERCUT_MARKET_LEADER_H
@@ -28,15 +29,16 @@ struct leader_config { /* copied; its strings and hub must outlive the leader */
     struct hub *hub;     /* NULL: nobody is woken, and nothing wakes. The leader starts before the
                             hub carries traffic and stops after it. */
     struct seal_key seal_key;
-    struct ed25519_public signing_key; /* published in markets */
-    int64_t round_ms;                  /* 1000 */
-    int64_t ack_timeout_ms;            /* 3000 */
-    int64_t node_unknown_ms;           /* 10000 */
-    int64_t node_lost_ms;              /* 60000 */
-    int32_t node_freeze_pct;           /* 30 */
-    int64_t start_timeout_ms;          /* 900000 */
-    int64_t final_receipt_ms;          /* 15000: how long a cut lease waits for its last receipt */
-    uint32_t fee_bp;                   /* of the head of the record; workloads carry their own */
+    struct ed25519_public signing_key;    /* published in markets */
+    struct ed25519_secret signing_secret; /* its other half: signs the head of the log */
+    int64_t round_ms;                     /* 1000 */
+    int64_t ack_timeout_ms;               /* 3000 */
+    int64_t node_unknown_ms;              /* 10000 */
+    int64_t node_lost_ms;                 /* 60000 */
+    int32_t node_freeze_pct;              /* 30 */
+    int64_t start_timeout_ms;             /* 900000 */
+    int64_t final_receipt_ms; /* 15000: how long a cut lease waits for its last receipt */
+    uint32_t fee_bp;          /* of the head of the record; workloads carry their own */
 };
 
 struct leader_figures {

@@ -15,13 +15,16 @@
 
 #define OFFICE_POLL_MS 500
 
+struct transcript;
+
 struct office {
     const char *conninfo;
     const char *name;        /* the row's key */
     const char *holder;      /* unique per process; the same one takes over from itself at once */
     const char *address;     /* where others reach it */
     struct session *session; /* NULL until connected */
-    int64_t epoch;           /* 0: not in office */
+    struct transcript *transcript; /* where the market's log ends; NULL for its settlement */
+    int64_t epoch;                 /* 0: not in office */
 };
 
 /* Connects if need be and claims if need be. True: in office. */

@@ -210,15 +210,79 @@ static void record_lot_put(struct json_out *out, const struct record_lot *lot)
     json_object_close(out);
 }
 
-bool round_record_put_lots(struct json_out *out, struct str record)
+static void candidate_put(struct json_out *out, const struct record_candidate *candidate,
+                          const struct rfq_award *award)
+{
+    char text[ID_TEXT_SIZE];
+    json_object_open(out, NULL);
+    json_put_str(out, "block_id", candidate->id);
+    json_put_c(out, "node_id", uuid_prefixed(candidate->node, "node", text));
+    json_put_c(out, "account_id", uuid_prefixed(candidate->owner, "acct", text));
+    json_put_str(out, "region", candidate->region);
+    json_put_str(out, "device_class", candidate->class);
+    json_put_c(out, "kind", candidate->kind == DIRECT_PRICE_BID ? "bid" : "ask");
+    json_put_i64(out, "price_uusd_per_hour", candidate->price_uusd_per_hour);
+    json_put_i64(out, "adder_uusd_per_hour", candidate->adder_uusd_per_hour);
+    json_put_i64(out, "latency_uusd_per_hour", candidate->latency_uusd_per_hour);
+    json_put_bool(out, "is_sold", award != NULL);
+    put_count(out, "threshold_uusd_per_hour", award ? &award->theta_uusd_per_hour : NULL);
+    put_count(out, "paid_uusd_per_hour", award ? &award->price_uusd_per_hour : NULL);
+    json_object_close(out);
+}
+
+static void candidates_put(struct json_out *out, const struct record_direct *direct)
+{
+    const struct rfq_award **awards =
+        calloc(direct->candidates_count + 1, sizeof(struct rfq_award *));
+    must(awards != NULL);
+    for (uint32_t i = 0; i < direct->outcome.awards_count; i++)
+        awards[direct->outcome.awards[i].candidate] = &direct->outcome.awards[i];
+    json_array_open(out, "candidates");
+    for (uint32_t i = 0; i < direct->candidates_count; i++)
+        candidate_put(out, &direct->candidates[i], awards[i]);
+    json_array_close(out);
+    free(awards);
+}
+
+static void record_direct_put(struct json_out *out, const struct record_direct *direct)
+{
+    static const char *const spreads[] = {"", "none", "node", "region"};
+    char text[ID_TEXT_SIZE];
+    struct uuid id;
+    json_object_open(out, NULL);
+    if (uuid_parse(direct->id, &id))
+        json_put_c(out, "workload_id", uuid_prefixed(id, "wl", text));
+    else
+        json_put_str(out, "workload_id", direct->id);
+    json_put_c(out, "account_id", uuid_prefixed(direct->owner, "acct", text));
+    json_put_str(out, "tier", direct->tier);
+    json_put_i64(out, "block_size", direct->devices);
+    json_put_c(out, "spread", spreads[direct->spread]);
+    json_put_i64(out, "net_reserve_uusd_per_hour", direct->r_uusd_per_hour);
+    json_put_i64(out, "wanted", direct->k);
+    json_put_i64(out, "wanted_min", direct->kmin);
+    put_count(out, "index_uusd_per_hour",
+              direct->outcome.index_uusd_per_hour == LOT_INDEX_NONE
+                  ? NULL
+                  : &direct->outcome.index_uusd_per_hour);
+    candidates_put(out, direct);
+    json_object_close(out);
+}
+
+bool round_record_put(struct json_out *out, struct str record)
 {
     struct record_reader reader;
     struct record_head head;
     struct record_lot lot;
+    struct record_direct direct;
     bool is_open = record_open(&reader, record, &head);
     json_array_open(out, "lots");
     while (is_open && record_next_lot(&reader, &lot))
         record_lot_put(out, &lot);
+    json_array_close(out);
+    json_array_open(out, "directs");
+    while (is_open && record_next_direct(&reader, &direct))
+        record_direct_put(out, &direct);
     json_array_close(out);
     return record_close(&reader) && is_open;
 }

@@ -15,9 +15,10 @@
 void round_put(struct json_out *out, const char *market, const struct roundview_get_out *round);
 /* The public members of a lot, in an object that is open. */
 void lot_round_put(struct json_out *out, const struct roundview_lots_out *lot);
-/* For auditors: the lots of a record, each with its ladder, as "lots". False: the bytes are no
- * record, and what was written is to be thrown away. */
-MUST_USE bool round_record_put_lots(struct json_out *out, struct str record);
+/* For auditors: the lots of a record, each with its ladder, as "lots", and what was cleared by
+ * itself as "directs". False: the bytes are no record, and what was written is to be thrown away.
+ */
+MUST_USE bool round_record_put(struct json_out *out, struct str record);
 void price_put(struct json_out *out, const struct price_list_out *price);
 
 #endif

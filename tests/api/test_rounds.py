@@ -51,7 +51,7 @@ class Reader:
 def record_read(data):
     """The canonical bytes of a round, as auction/record.h describes them."""
     r = Reader(data)
-    assert r.take(4) == b"UCRR" and r.number("H") == 1
+    assert r.take(4) == b"UCRR" and r.number("H") == 2
     record = {"kind": r.number("B"), "market": r.text(), "round": r.number("Q"), "root": r.take(32),
               "chain_index": r.number("Q"), "chain_value": r.take(32), "seed": r.take(32), "fee_bp": r.number("I")}
 
@@ -65,9 +65,65 @@ def record_read(data):
         return {"key": r.text(), "blocks": r.several(block), "demands": r.several(demand), "index": r.number("q"),
                 "prefixes": r.several(lambda: (r.number("q"), r.number("I"), r.number("I"))),
                 "awards": r.several(lambda: tuple(r.number(f) for f in "IIqq"))}
-    record["lots"] = r.several(lot)
+
+    def candidate():
+        return {"id": r.text(), "owner": r.take(16), "node": r.take(16), "region": r.text(), "class": r.text(),
+                "kind": r.number("B"), "price": r.number("q"), "adder": r.number("q"), "latency": r.number("q")}
+
+    def direct():
+        return {"id": r.text(), "owner": r.take(16), "tier": r.text(), "devices": r.number("B"),
+                "spread": r.number("B"), "r": r.number("q"), "k": r.number("I"), "kmin": r.number("I"),
+                "candidates": r.several(candidate), "index": r.number("q"),
+                "awards": r.several(lambda: tuple(r.number(f) for f in "Iqq"))}
+    lots_count, directs_count = r.number("I"), r.number("I")
+    record["lots"] = [lot() for _ in range(lots_count)]
+    record["directs"] = [direct() for _ in range(directs_count)]
     assert r.at == len(data)
     return record
+
+
+def rows_of(data):
+    """The record cut as auction/record.h says: (kind, lot, item, bytes), and where the head ends."""
+    r, rows = Reader(data), []
+
+    def cut(kind, lot, item, read):
+        start = r.at
+        value = read()
+        rows.append((kind, lot, item, data[start:r.at]))
+        return value
+
+    def several(lot, kind, size):
+        for i in range(cut(kind, lot, 0, lambda: r.number("I"))):
+            cut(kind + 1, lot, i, size)
+    r.take(7)
+    r.text()
+    r.take(8 + 32 + 8 + 32 + 32 + 4)
+    lots, directs = r.number("I"), r.number("I")
+    head = r.at
+    for lot in range(lots):
+        cut(2, lot, 0, r.text)
+        several(lot, 3, lambda: (r.text(), r.take(48)))
+        several(lot, 5, lambda: (r.text(), r.take(32)))
+        cut(7, lot, 0, lambda: r.take(8))
+        several(lot, 8, lambda: r.take(16))
+        several(lot, 10, lambda: r.take(24))
+    for direct in range(directs):
+        cut(12, direct, 0, lambda: (r.text(), r.take(16), r.text(), r.take(18)))
+        several(direct, 13, lambda: (r.text(), r.take(32), r.text(), r.text(), r.take(25)))
+        cut(15, direct, 0, lambda: r.take(8))
+        several(direct, 16, lambda: r.take(20))
+    assert r.at == len(data) and b"".join(row[3] for row in rows) == data[head:]
+    return rows, head
+
+
+def sealed(data, secret):
+    """The public half of a record, as auction/sealed.h describes it."""
+    rows, head = rows_of(data)
+    while len(rows) < 16 or len(rows) & (len(rows) - 1):
+        rows.append((0, 0, 0, b""))
+    leaves = [sha(b"\0", sha(b"undercut/salt/v1|", secret, struct.pack("<I", i))[:16],
+                  struct.pack("<BII", kind, lot, item), data) for i, (kind, lot, item, data) in enumerate(rows)]
+    return b"UCPR" + struct.pack("<H", 1) + merkle_root(leaves) + data[:head]
 
 
 def clear(lot, seed):
@@ -94,6 +150,38 @@ def clear(lot, seed):
         theta = max(min(r, rivals[total - nth] if total - nth < len(rivals) else NOBODY)
                     for r, total in prefixes if total >= nth)
         result[(buyer, block["id"])] = (theta, theta - block["adder"])
+    return result
+
+
+def clear_direct(direct, seed):
+    """{candidate id: (worth, price)}: the cheapest of each node or region (spread 2, 3) within r, k at most; an
+    account is worth what its rivals would have charged instead of it."""
+    def score(c):
+        return c["price"] + c["adder"] + c["latency"]
+
+    def group(c):
+        return {1: c["id"], 2: c["node"], 3: c["region"]}[direct["spread"]]
+
+    def chosen(without=None):
+        taken = {}
+        for c in sorted(direct["candidates"],
+                        key=lambda c: (score(c), sha(b"undercut/tie/v1|", seed, b"|u|", c["id"].encode()))):
+            if c["owner"] not in (without, direct["owner"]) and score(c) <= direct["r"] and len(taken) < direct["k"]:
+                taken.setdefault(group(c), c)
+        return taken
+    won, result = chosen(), {}
+    if len(won) < direct["kmin"]:
+        return {}
+    for owner in {c["owner"] for c in won.values()}:
+        others = chosen(owner)
+        new = [score(c) for g, c in others.items() if g not in won]
+        alone = [c for g, c in won.items() if c["owner"] == owner and g not in others]
+        worths = [direct["r"]] * (len(alone) - len(new)) + new[::-1]
+        worth = {c["id"]: w for c, w in zip(alone, worths)}
+        for g, c in won.items():
+            if c["owner"] == owner:
+                theta = worth.get(c["id"]) or score(others[g])
+                result[c["id"]] = (theta, theta - c["adder"] - c["latency"])
     return result
 
 
@@ -137,7 +225,8 @@ class RoundsTest(ApiCase):
             record = each["record"]
             with self.subTest(round=each["round"]):
                 self.assertEqual((record["round"], record["market"]), (each["round"], "main"))
-                self.assertEqual(sha(each["bytes"]).hex(), each["record_sha256"])
+                self.assertEqual(sha(sealed(each["bytes"], self.secret_of(each["round"]))).hex(),
+                                 each["record_sha256"])
                 if before:
                     self.assertEqual(each["previous_sha256"], before["record_sha256"])
                 self.assertEqual(record["seed"], sha(b"undercut/seed/v1|", b"main", struct.pack(">Q", each["round"]),
@@ -151,12 +240,18 @@ class RoundsTest(ApiCase):
                             for d, b, theta, price in lot["awards"]}
                     self.assertEqual(seen, expected, lot)
                     awards_count += len(seen)
+                for direct in record["directs"]:
+                    seen = {direct["candidates"][c]["id"]: (theta, price) for c, theta, price in direct["awards"]}
+                    self.assertEqual(seen, clear_direct(direct, record["seed"]), direct)
         self.assertGreater(awards_count, 3)
         chained = [r["record"]["chain_index"] for r in rounds]
         self.assertEqual(chained, sorted(set(chained)))
         leases = self.sql("select count(*) from leases")
         self.assertEqual(int(leases), sum(r["awards_count"] for r in rounds))
         self.promises_were_kept(made)
+
+    def secret_of(self, number):
+        return bytes.fromhex(self.sql(f"select encode(opening_secret, 'hex') from rounds where round = {number}"))
 
     def root_of(self, number):
         rows = self.sql(f"select place, encode(message_sha256, 'hex') from arrivals where market = 'main'"

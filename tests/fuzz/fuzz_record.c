@@ -16,12 +16,15 @@ static bool is_canonical(struct str bytes, struct record_head *ret_head)
 {
     struct record_reader reader;
     struct record_lot lot;
+    struct record_direct direct;
     struct buf again = {0};
     bool is_open = record_open(&reader, bytes, ret_head);
     if (is_open)
         record_put_head(&again, ret_head);
     while (is_open && record_next_lot(&reader, &lot))
         record_put_lot(&again, &lot);
+    while (is_open && record_next_direct(&reader, &direct))
+        record_put_direct(&again, &direct);
     bool is_good = record_close(&reader) && is_open;
     must(!is_good || str_equal(buf_str(&again), bytes));
     buf_finish(&again);

@@ -189,18 +189,20 @@ static inline void lot_blame(lot_property *property, const struct prop *p, struc
     lot_print(stderr, lot);
     struct prop draws = *p;
     property(&draws, lot);
+    abort(); /* it broke only once */
 }
 
 static inline void lots_hold(const struct draw_shape *shape, uint64_t cases,
                              lot_property *property)
 {
     static struct lot_drawn drawn;
+    bool is_short = getenv("CASES_MAX") != NULL; /* asked only whether it breaks, not by what */
     PROP_FOR(p, cases) {
         lot_draw(&p, shape, &drawn);
-        if (!lot_breaks(property, &p, &drawn))
-            continue;
-        lot_blame(property, &p, &drawn);
-        abort(); /* it broke only once */
+        if (is_short)
+            property(&p, &drawn);
+        else if (lot_breaks(property, &p, &drawn))
+            lot_blame(property, &p, &drawn);
     }
 }
 

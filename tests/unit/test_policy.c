@@ -39,6 +39,12 @@ static void offers_rise_from_the_market_to_the_reserve(void **state)
         /* Too late to finish: everything at once. */
         {{.policy = PRICE_POLICY_MARKET, 900000, 100000, .deadline_at_us = 10 * SECOND_US,
           .run_ms = 20000}, 0, 900000},
+        /* Posted at its latest start: the same, and nothing to rise through. */
+        {{.policy = PRICE_POLICY_MARKET, 900000, 100000, .deadline_at_us = 20 * SECOND_US,
+          .run_ms = 20000}, 0, 900000},
+        /* So large that a microsecond would show. */
+        {{.policy = PRICE_POLICY_MARKET, (int64_t)1 << 40, 0}, -5, 0},
+        {{.policy = PRICE_POLICY_MARKET, (int64_t)1 << 40, 0}, 1, 18325},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct price_offer offer = cases[i].offer;
@@ -119,6 +125,10 @@ static void lots_are_tried_from_the_cheapest_on(void **state)
         assert_int_equal(chosen, wanted[round]);
         choices[chosen].is_tried = true;
     }
+    /* An index of nothing is an index. */
+    struct lot_choice free_or_dear[] = {
+        {.index_uusd_per_hour = 1}, {.index_uusd_per_hour = 0, .catalogue_uusd_per_hour = 2}};
+    assert_int_equal(lot_choose(free_or_dear, 2), 1);
     assert_int_equal(lot_choose(choices, 0), LOT_CHOICE_NONE);
     assert_int_equal(lot_choose(&choices[2], 1), LOT_CHOICE_NONE);
 }
@@ -166,6 +176,37 @@ static void failures_are_forgotten_by_half_in_thirty_days(void **state)
     assert_int_equal(history.observed_ms, 0);
 }
 
+static void an_adder_is_rounded_up_by_less_than_one(void **state)
+{
+    (void)state;
+    /* 2 failures in 200 h, each of which loses an hour: a hundredth of the price. */
+    const struct failure_history fresh = {.failures_milli = 0};
+    assert_int_equal(adder_for(&fresh, MS_PER_HOUR, 0, MONEY_MAX), 0);
+    assert_int_equal(adder_for(&fresh, MS_PER_HOUR, 1, MONEY_MAX), 1);
+    assert_int_equal(adder_for(&fresh, MS_PER_HOUR, 100, MONEY_MAX), 1);
+    assert_int_equal(adder_for(&fresh, MS_PER_HOUR, 101, MONEY_MAX), 2);
+    /* One microdollar in a hundred more than a whole number of them is one more. */
+    const struct failure_history exact = {.observed_ms = 1800 * MS_PER_HOUR};
+    assert_int_equal(adder_for(&exact, 1, 3600000000, MONEY_MAX), 1);
+    assert_int_equal(adder_for(&exact, 1, 3600000001, MONEY_MAX), 2);
+}
+
+static void a_day_keeps_the_thirtieth_root_of_a_half(void **state)
+{
+    (void)state;
+    struct failure_history history = {.failures_milli = 1000000000000, .observed_ms = 7};
+    failure_history_forget(&history, 1);
+    assert_int_equal(history.failures_milli, 977160000000);
+    assert_int_equal(history.observed_ms, 6);
+    assert_int_equal(history.day, 1);
+    failure_history_forget(&history, 2);
+    assert_int_equal(history.failures_milli, 954841665600);
+    /* Failures outlast the hours in which they were seen, and the last thousandth goes too. */
+    struct failure_history rest = {.failures_milli = 1};
+    failure_history_forget(&rest, 1);
+    assert_int_equal(rest.failures_milli, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +217,8 @@ int main(void)
         cmocka_unit_test(lots_are_tried_from_the_cheapest_on),
         cmocka_unit_test(adders_price_observed_failures),
         cmocka_unit_test(failures_are_forgotten_by_half_in_thirty_days),
+        cmocka_unit_test(an_adder_is_rounded_up_by_less_than_one),
+        cmocka_unit_test(a_day_keeps_the_thirtieth_root_of_a_half),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

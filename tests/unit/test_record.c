@@ -9,7 +9,9 @@
 #include "broker/base/merkle.h"
 #include "tests/lib/lot_draw.h"
 
-#define LOTS_COUNT 3
+#define LOTS_COUNT     3
+#define DIRECTS_COUNT  2
+#define CANDIDATES_MAX 6
 
 static struct lot_drawn drawn;
 static struct record_block blocks[DRAWN_BLOCKS_MAX];
@@ -40,6 +42,7 @@ static struct record_head head_draw(struct prop *p)
         .chain_index = prop_u64(p),
         .fee_bp = 1000,
         .lots_count = LOTS_COUNT,
+        .directs_count = DIRECTS_COUNT,
     };
     for (int i = 0; i < 32; i++) {
         head.seed_parts.arrivals_root.bytes[i] = (uint8_t)prop_u64(p);
@@ -88,6 +91,50 @@ static const struct str keys[LOTS_COUNT] = {
     {.at = "eu-west/rtx-4090/2", .len = 18},
 };
 
+static const struct str regions[2] = {{.at = "eu-west", .len = 7}, {.at = "us-east", .len = 7}};
+
+/* A workload by itself over a few nodes and regions, its outcome not yet known. */
+static struct record_direct direct_record_draw(struct prop *p, struct str id)
+{
+    static struct record_candidate candidates[CANDIDATES_MAX];
+    static char ids[CANDIDATES_MAX][4];
+    struct uuid owners[3], nodes[4];
+    for (int i = 0; i < 3; i++)
+        owners[i] = uuid_draw(p);
+    for (int i = 0; i < 4; i++)
+        nodes[i] = uuid_draw(p);
+    uint32_t k = (uint32_t)prop_range(p, 1, 3);
+    struct record_direct direct = {
+        .id = id,
+        .owner = prop_chance(p, 20) ? owners[0] : uuid_draw(p),
+        .tier = STR("flexible"),
+        .devices = 2,
+        .spread = (enum direct_spread)prop_range(p, DIRECT_SPREAD_NONE, DIRECT_SPREAD_REGION),
+        .r_uusd_per_hour = prop_range(p, 0, 40),
+        .k = k,
+        .kmin = (uint32_t)prop_range(p, 1, k),
+        .candidates = candidates,
+        .candidates_count = (uint32_t)prop_range(p, 0, CANDIDATES_MAX),
+    };
+    for (uint32_t i = 0; i < direct.candidates_count; i++) {
+        must(str_format(ids[i], sizeof(ids[i]), "d%u", i));
+        candidates[i] = (struct record_candidate){
+            .id = str_of(ids[i]),
+            .owner = owners[prop_range(p, 0, 2)],
+            .node = nodes[prop_range(p, 0, 3)],
+            .region = regions[prop_range(p, 0, 1)],
+            .class = STR("rtx-4090"),
+            .kind = (enum direct_price)prop_range(p, DIRECT_PRICE_ASK, DIRECT_PRICE_BID),
+            .price_uusd_per_hour = prop_range(p, 0, 20),
+            .adder_uusd_per_hour = prop_range(p, 0, 4),
+            .latency_uusd_per_hour = prop_range(p, 0, 4),
+        };
+    }
+    return direct;
+}
+
+static const struct str workloads[DIRECTS_COUNT] = {{.at = "w1", .len = 2}, {.at = "w2", .len = 2}};
+
 static void round_draw(struct prop *p, struct buf *to)
 {
     struct record_head head = head_draw(p);
@@ -98,22 +145,33 @@ static void round_draw(struct prop *p, struct buf *to)
         prop_check(p, record_lot_clear(&lot, &head.seed, &memory, &lot.outcome) == LOT_CLEARED);
         record_put_lot(to, &lot);
     }
+    for (size_t i = 0; i < DIRECTS_COUNT; i++) {
+        struct record_direct direct = direct_record_draw(p, workloads[i]);
+        prop_check(p, record_direct_clear(&direct, &head.seed, &memory, &direct.outcome) ==
+                          LOT_CLEARED);
+        record_put_direct(to, &direct);
+    }
     buf_finish(&memory);
 }
 
 static void a_round_reads_back_as_written_and_holds(void **state)
 {
     (void)state;
-    PROP_FOR(p, 2000) {
+    PROP_FOR(p, 2000)
+    {
         struct buf bytes = {0}, again = {0};
         struct record_reader reader;
         struct record_head head;
         struct record_lot lot;
+        struct record_direct direct;
         round_draw(&p, &bytes);
         prop_check(&p, record_open(&reader, buf_str(&bytes), &head));
         record_put_head(&again, &head);
+        prop_check(&p, !record_next_direct(&reader, &direct)); /* lots come first */
         while (record_next_lot(&reader, &lot))
             record_put_lot(&again, &lot);
+        while (record_next_direct(&reader, &direct))
+            record_put_direct(&again, &direct);
         prop_check(&p, record_close(&reader));
         prop_check(&p, str_equal(buf_str(&bytes), buf_str(&again)));
         prop_check(&p, record_recompute(buf_str(&bytes)) == RECORD_HOLDS);
@@ -126,7 +184,8 @@ static void a_round_reads_back_as_written_and_holds(void **state)
 static void a_recorded_lot_clears_as_the_lot_itself(void **state)
 {
     (void)state;
-    PROP_FOR(p, 2000) {
+    PROP_FOR(p, 2000)
+    {
         struct buf memory = {0};
         struct lot_result recorded;
         struct record_lot lot = lot_record_draw(&p, keys[0]);
@@ -144,7 +203,7 @@ static void a_recorded_lot_clears_as_the_lot_itself(void **state)
     }
 }
 
-#define HEAD_SIZE      132
+#define HEAD_SIZE      136
 #define CHAIN_INDEX_AT 52
 #define FEE_AT         124
 
@@ -162,7 +221,8 @@ static bool is_bound_by_head(size_t at)
 static void any_changed_byte_changes_the_hash_or_is_refused(void **state)
 {
     (void)state;
-    PROP_FOR(p, 100) {
+    PROP_FOR(p, 100)
+    {
         struct buf bytes = {0};
         round_draw(&p, &bytes);
         struct sha256 leaf = merkle_leaf(bytes.at, bytes.len);
@@ -183,11 +243,13 @@ static void any_changed_byte_changes_the_hash_or_is_refused(void **state)
 static void a_changed_outcome_never_holds(void **state)
 {
     (void)state;
-    PROP_FOR(p, 2000) {
+    PROP_FOR(p, 2000)
+    {
         struct record_head head = head_draw(&p);
         struct record_lot lot = lot_record_draw(&p, keys[0]);
         struct buf memory = {0}, bytes = {0};
         head.lots_count = 1;
+        head.directs_count = 0;
         prop_check(&p, record_lot_clear(&lot, &head.seed, &memory, &lot.outcome) == LOT_CLEARED);
         record_put_head(&bytes, &head);
         record_put_lot(&bytes, &lot);
@@ -199,6 +261,58 @@ static void a_changed_outcome_never_holds(void **state)
         prop_check(&p, check == RECORD_BAD_OUTCOME || check == RECORD_BAD_BYTES);
         buf_finish(&memory);
         buf_finish(&bytes);
+    }
+}
+
+static void a_changed_outcome_of_a_direct_clearing_never_holds(void **state)
+{
+    (void)state;
+    PROP_FOR(p, 2000)
+    {
+        struct record_head head = head_draw(&p);
+        struct record_direct direct = direct_record_draw(&p, workloads[0]);
+        struct buf memory = {0}, bytes = {0};
+        head.lots_count = 0;
+        head.directs_count = 1;
+        prop_check(&p, record_direct_clear(&direct, &head.seed, &memory, &direct.outcome) ==
+                           LOT_CLEARED);
+        record_put_head(&bytes, &head);
+        record_put_direct(&bytes, &direct);
+        prop_check(&p, record_recompute(buf_str(&bytes)) == RECORD_HOLDS);
+        size_t outcome_len = 12 + (size_t)direct.outcome.awards_count * 20;
+        size_t at = bytes.len - 1 - (size_t)prop_range(&p, 0, (int64_t)outcome_len - 1);
+        bytes.at[at] = (char)(bytes.at[at] ^ 1 << prop_range(&p, 0, 7));
+        enum record_check check = record_recompute(buf_str(&bytes));
+        prop_check(&p, check == RECORD_BAD_OUTCOME || check == RECORD_BAD_BYTES);
+        buf_finish(&memory);
+        buf_finish(&bytes);
+    }
+}
+
+/* Where spread groups by node, no two awards share one; by region neither. */
+static void a_spread_direct_clearing_takes_each_place_once(void **state)
+{
+    (void)state;
+    PROP_FOR(p, 3000)
+    {
+        struct record_head head = head_draw(&p);
+        struct record_direct direct = direct_record_draw(&p, workloads[0]);
+        struct buf memory = {0};
+        prop_check(&p, record_direct_clear(&direct, &head.seed, &memory, &direct.outcome) ==
+                           LOT_CLEARED);
+        const struct rfq_award *awards = direct.outcome.awards;
+        for (uint32_t i = 0; i < direct.outcome.awards_count; i++) {
+            const struct record_candidate *one = &direct.candidates[awards[i].candidate];
+            prop_check(&p, !uuid_equal(one->owner, direct.owner));
+            for (uint32_t j = 0; j < i; j++) {
+                const struct record_candidate *other = &direct.candidates[awards[j].candidate];
+                prop_check(&p, direct.spread != DIRECT_SPREAD_NODE ||
+                                   !uuid_equal(one->node, other->node));
+                prop_check(&p, direct.spread != DIRECT_SPREAD_REGION ||
+                                   !str_equal(one->region, other->region));
+            }
+        }
+        buf_finish(&memory);
     }
 }
 
@@ -219,7 +333,8 @@ static void bytes_that_end_early_or_late_are_refused(void **state)
 static void garbage_is_refused_and_never_crashes(void **state)
 {
     (void)state;
-    PROP_FOR(p, 3000) {
+    PROP_FOR(p, 3000)
+    {
         struct buf bytes = {0};
         round_draw(&p, &bytes);
         size_t from = (size_t)prop_range(&p, 0, (int64_t)bytes.len - 1);
@@ -237,7 +352,7 @@ static void the_seed_must_be_that_of_its_parts(void **state)
     struct prop p = prop_start(1);
     struct record_head head = head_draw(&p);
     struct buf bytes = {0};
-    head.lots_count = 0;
+    head.lots_count = head.directs_count = 0;
     head.kind = RECORD_VOID;
     record_put_head(&bytes, &head);
     assert_int_equal(record_recompute(buf_str(&bytes)), RECORD_HOLDS);
@@ -256,6 +371,7 @@ static void lots_out_of_order_are_refused(void **state)
     struct buf bytes = {0};
     const struct record_lot none = {.outcome = {.index_uusd_per_hour = LOT_INDEX_NONE}};
     head.lots_count = 2;
+    head.directs_count = 0;
     for (int order = 0; order < 3; order++) {
         struct record_lot first = none, second = none;
         first.key = keys[order == 1 ? 1 : 0];
@@ -282,10 +398,48 @@ static void inputs_that_no_round_can_have_are_named(void **state)
                                    .demands_count = 1,
                                    .outcome = {.index_uusd_per_hour = LOT_INDEX_NONE}};
     head.lots_count = 1;
+    head.directs_count = 0;
     record_put_head(&bytes, &head);
     record_put_lot(&bytes, &lot);
     assert_int_equal(record_recompute(buf_str(&bytes)), RECORD_BAD_INPUT);
     buf_finish(&bytes);
+}
+
+static void directs_that_no_round_can_have_are_named_or_refused(void **state)
+{
+    (void)state;
+    struct prop p = prop_start(1);
+    struct record_head head = head_draw(&p);
+    struct record_candidate candidate = {.id = STR("d"), .region = regions[0]};
+    struct record_direct first = {.id = workloads[0],
+                                  .spread = DIRECT_SPREAD_NONE,
+                                  .k = 1,
+                                  .kmin = 1,
+                                  .candidates = &candidate,
+                                  .candidates_count = 1,
+                                  .outcome = {.index_uusd_per_hour = LOT_INDEX_NONE}};
+    head.lots_count = 0;
+    for (int fault = 0; fault <= 10; fault++) {
+        struct buf bytes = {0};
+        struct record_direct second = first;
+        candidate.kind = fault == 1 ? 0 : fault == 2 ? 3 : DIRECT_PRICE_ASK;
+        candidate.price_uusd_per_hour = 1;
+        candidate.adder_uusd_per_hour = fault == 3 ? -1 : fault == 4 ? LOT_SCORE_MAX + 1 : 0;
+        candidate.latency_uusd_per_hour = fault == 5 ? -1 : fault == 6 ? LOT_SCORE_MAX + 1 : 0;
+        first.spread = fault == 7 ? 0 : fault == 8 ? 4 : DIRECT_SPREAD_NONE;
+        first.kmin = fault == 9 ? 0 : 1;
+        second.id = workloads[fault == 10 ? 0 : 1];
+        head.directs_count = 2;
+        record_put_head(&bytes, &head);
+        record_put_direct(&bytes, &first);
+        record_put_direct(&bytes, &second);
+        enum record_check check = record_recompute(buf_str(&bytes));
+        bool is_input = (fault >= 3 && fault <= 6) || fault == 9;
+        assert_int_equal(check, fault == 0 ? RECORD_HOLDS
+                                : is_input ? RECORD_BAD_INPUT
+                                           : RECORD_BAD_BYTES);
+        buf_finish(&bytes);
+    }
 }
 
 int main(void)
@@ -296,11 +450,14 @@ int main(void)
         cmocka_unit_test(a_recorded_lot_clears_as_the_lot_itself),
         cmocka_unit_test(any_changed_byte_changes_the_hash_or_is_refused),
         cmocka_unit_test(a_changed_outcome_never_holds),
+        cmocka_unit_test(a_changed_outcome_of_a_direct_clearing_never_holds),
+        cmocka_unit_test(a_spread_direct_clearing_takes_each_place_once),
         cmocka_unit_test(bytes_that_end_early_or_late_are_refused),
         cmocka_unit_test(garbage_is_refused_and_never_crashes),
         cmocka_unit_test(the_seed_must_be_that_of_its_parts),
         cmocka_unit_test(lots_out_of_order_are_refused),
         cmocka_unit_test(inputs_that_no_round_can_have_are_named),
+        cmocka_unit_test(directs_that_no_round_can_have_are_named_or_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Would the tests notice? python3 tests/mutation/run.py [--list] [--every N] [FILE ...]
+
+Puts one fault at a time into the clearing core, builds it, and runs the pure unit tests until one of
+them fails: killed. What no short run kills gets a longer one
+of the tests that name the file. Survivors stand, each with a judgement, in
+tests/mutation/SURVIVORS.md; one that does not, or fewer than 95 % killed, is a failure of the tests.
+Faults that do not compile are not counted. `--every N` takes each N-th fault only.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import re
+import resource
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from mutate import mutants_of
+from rig import PARALLEL, ROOT, Rig, read
+
+CORE = ["auction/clear.c", "auction/book.c", "auction/tie.c", "auction/policy.c", "auction/adder.c",
+        "auction/carve.c", "auction/frag.c", "auction/rfq.c"]
+SURVIVORS = "tests/mutation/SURVIVORS.md"
+SHARE_MIN = 0.95
+SHORT_CASES, LONG_CASES = 150, 20000
+SHORT_S, LONG_S = 10, 60
+MEMORY_MAX = 2 << 30
+# A write behind an array or a shift too far is noticed as well, as the sanitizers of ./dev test do.
+FLAGS = ["-O1", "-fPIC", "-fsanitize=bounds,shift,signed-integer-overflow,integer-divide-by-zero,enum,bool",
+         "-fsanitize-undefined-trap-on-error"]
+
+
+def limits():
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class Bench:
+    """The tests of one file, linked against whatever `libmutant.so` their folder holds."""
+
+    def __init__(self, rig, path):
+        self.rig, self.path = rig, path
+        self.local = threading.local()
+        header = path[:-2] + ".h"
+        near = [t for t in rig.tests if header in read(t)]
+        self.tests = near + [t for t in rig.tests if t not in near]
+        self.near = near or self.tests
+        self.build(read(path), rig.dir)
+        for test in self.tests:
+            if not rig.link(test, self.program_of(test), without=path, extra=[f"-L{rig.dir}", "-lmutant"]):
+                raise SystemExit(f"{test} does not link without {path}")
+
+    def program_of(self, test):
+        return self.rig.program_of(test) + "." + os.path.basename(self.path)
+
+    def folder(self):
+        if not hasattr(self.local, "dir"):
+            self.local.dir = os.path.join(self.rig.dir, f"worker-{threading.get_ident()}")
+            os.makedirs(self.local.dir, exist_ok=True)
+        return self.local.dir
+
+    def build(self, text, folder):
+        source = os.path.join(folder, "mutant.c")
+        with open(source, "w", encoding="utf-8") as f:
+            f.write(text)
+        argv = ["gcc", *self.rig.flags, "-shared", source, "-o", os.path.join(folder, "libmutant.so")]
+        return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+    def is_good(self, test, folder, cases, seconds):
+        env = {**os.environ, "LD_LIBRARY_PATH": folder, "CASES_MAX": str(cases)}
+        try:
+            done = subprocess.run([self.program_of(test)], cwd=ROOT, env=env, timeout=seconds, check=False,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                  preexec_fn=limits)
+            return done.returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def killer_of(self, folder):
+        """The test that notices, or None."""
+        for tests, cases, seconds in ((self.tests, SHORT_CASES, SHORT_S), (self.near, LONG_CASES, LONG_S)):
+            for test in tests:
+                if not self.is_good(test, folder, cases, seconds):
+                    return test
+        return None
+
+    def judge(self, mutant):
+        """(mutant, "unbuilt" | "killed" | "survived")"""
+        folder = self.folder()
+        if not self.build(mutant.text, folder):
+            return mutant, "unbuilt"
+        return mutant, "killed" if self.killer_of(folder) else "survived"
+
+
+def judged():
+    """(file, before, after) of every survivor that a person has looked at."""
+    if not os.path.exists(os.path.join(ROOT, SURVIVORS)):
+        return set()
+    rows = re.findall(r"^\| (\S+) \| `` (.*?) `` \| `` (.*?) `` \| (equivalent|accepted) \|", read(SURVIVORS), flags=re.M)
+    return {(path, before, after) for path, before, after, _ in rows}
+
+
+def run_file(rig, path, every):
+    bench, began = Bench(rig, path), time.monotonic()
+    if bench.killer_of(rig.dir):
+        raise SystemExit(f"the tests fail without any fault in {path}")
+    mutants = list(mutants_of(path, read(path)))[::every]
+    with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+        outcomes = list(pool.map(bench.judge, mutants))
+    built = [o for o in outcomes if o[1] != "unbuilt"]
+    survivors = [m for m, outcome in built if outcome == "survived"]
+    print(f"{path}: {len(built) - len(survivors)} of {len(built)} killed, {len(outcomes) - len(built)} did not compile,"
+          f" {time.monotonic() - began:.0f} s", flush=True)
+    return len(built), survivors
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--list", action="store_true", help="only print the faults")
+    parser.add_argument("--every", type=int, default=1, help="take each N-th fault")
+    parser.add_argument("files", nargs="*", help="default: the clearing core")
+    options = parser.parse_args(argv)
+    files = options.files or [p for p in CORE if os.path.exists(os.path.join(ROOT, p))]
+    if options.list:
+        for path in files:
+            for m in mutants_of(path, read(path)):
+                print(f"{path}:{m.line}: {m.kind}: {m.before}  =>  {m.after}")
+        return 0
+    total, survivors, known = 0, [], judged()
+    with Rig(FLAGS) as rig:
+        rig.build()
+        for path in files:
+            built, alive = run_file(rig, path, options.every)
+            total, survivors = total + built, survivors + alive
+    strangers = [m for m in survivors if m.key() not in known]
+    for m in survivors:
+        print(f"  survived{'' if m.key() in known else ', not judged'}: {m.path}:{m.line}: {m.before}  =>  {m.after}")
+    share = (total - len(survivors)) / max(1, total)
+    print(f"{total - len(survivors)} of {total} faults noticed, {100 * share:.1f} %;"
+          f" {len(strangers)} survivors without a judgement")
+    return 1 if not total or strangers or share < SHARE_MIN else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
