@@ -1,6 +1,6 @@
 -- Why: who owns things, and the double-entry ledger that every later table pays through.
--- Money is int8 micro-USD. Journals and entries are insert-only; a journal's entries sum to zero (checked
--- at commit); a balance is maintained by the insert of entries and by nothing else.
+-- Money is int8 micro-USD. Journals and entries are insert-only; what a statement adds to a journal sums to
+-- zero; a balance is maintained by the insert of entries and by nothing else.
 
 create table accounts (
     account_id uuid primary key,
@@ -93,20 +93,28 @@ create table entries (
     ledger_account_id int8 not null,
     amount_uusd int8 not null constraint entries_amount_not_zero check (amount_uusd <> 0),
     ref uuid,
-    primary key (journal_id, line)
+    parts uuid[],
+    parts_uusd int8[],
+    primary key (journal_id, line),
+    constraint entries_parts_match check ((parts is null or ref is null)
+        and coalesce(cardinality(parts), 0) = coalesce(cardinality(parts_uusd), 0))
 );
 comment on table entries is
     'No foreign keys: entries_apply checks both for all rows of a statement at once, which costs a third less.';
 comment on column entries.ref is 'The workload or lease the line is about.';
+comment on column entries.parts is
+    'Instead of ref: the workloads that a batch moved money for, with what for each. They are told as lines
+of their own, numbered from `line` on, so the next entry of the journal is numbered behind them.';
 create index entries_by_account on entries (ledger_account_id, journal_id desc, line);
 
 -- The one door to a balance. Ledger accounts are locked in id order everywhere. Entries join journals of
--- their own transaction only. Scans are off here because a session keeps the plans that it made when the
--- tables were small.
+-- their own transaction only, and those that one statement adds to a journal balance. Scans are off here
+-- because a session keeps the plans that it made when the tables were small.
 create function entries_apply() returns trigger language plpgsql
 set enable_seqscan = off as $$
 declare
-    is_whole bool;
+    lost int8;
+    bad text;
 begin
     with change as materialized (
         select ledger_account_id, sum(amount_uusd)::int8 as amount_uusd
@@ -120,41 +128,29 @@ begin
         set balance_uusd = a.balance_uusd + c.amount_uusd, version = a.version + 1
         from change c
         where a.ledger_account_id = c.ledger_account_id and (select count(*) from locked) >= 0
-        returning 1
+        returning a.ledger_account_id, a.currency
+    ), posted as (
+        select e.journal_id, count(*) as lines, sum(e.amount_uusd) as total,
+            count(distinct p.currency) as currencies, count(*) - count(p.currency) as strays,
+            count(*) filter (where not exists (select from journals j
+                where j.journal_id = e.journal_id and j.xact = pg_current_xact_id())) as orphans
+        from new_entries e left join applied p using (ledger_account_id)
+        group by e.journal_id
     )
-    select (select count(*) from applied) = (select count(*) from change)
-        and not exists (select from (select distinct journal_id from new_entries) n
-                        where not exists (select from journals j where j.journal_id = n.journal_id
-                            and j.xact = pg_current_xact_id()))
-    into is_whole;
-    if not is_whole then
+    select sum(strays + orphans), min(format('journal %s has %s lines, total %s, %s currencies', journal_id,
+        lines, total, currencies)) filter (where lines < 2 or total <> 0 or currencies <> 1)
+    into lost, bad from posted;
+    if lost > 0 then
         raise exception 'an entry names a ledger account or a journal that is not of this transaction'
             using errcode = 'foreign_key_violation', constraint = 'entries_point_somewhere';
+    elsif bad is not null then
+        raise exception '%', bad using errcode = 'check_violation', constraint = 'journals_balance';
     end if;
     return null;
 end $$;
 create trigger entries_apply after insert on entries
     referencing new table as new_entries
     for each statement execute function entries_apply();
-
-create function journal_must_balance() returns trigger language plpgsql
-set enable_seqscan = off as $$
-declare
-    bad record;
-begin
-    select count(*) as lines, coalesce(sum(e.amount_uusd), 0) as total,
-           count(distinct a.currency) as currencies
-    into bad
-    from entries e join ledger_accounts a using (ledger_account_id)
-    where e.journal_id = new.journal_id;
-    if bad.lines < 2 or bad.total <> 0 or bad.currencies <> 1 then
-        raise exception 'journal % has % lines, total %, % currencies', new.journal_id, bad.lines,
-            bad.total, bad.currencies using errcode = 'check_violation', constraint = 'journals_balance';
-    end if;
-    return null;
-end $$;
-create constraint trigger journals_balance after insert on journals
-    deferrable initially deferred for each row execute function journal_must_balance();
 
 create function ledger_is_insert_only() returns trigger language plpgsql as $$
 begin

@@ -43,15 +43,36 @@ begin
     return (select round from markets where market = of_market);
 end $$;
 
-create table arrivals (
+-- What one statement brought into a round: a row, however many messages.
+create sequence arrivals_place_seq;
+create table arrival_batches (
     market text not null,
     round int8 not null,
-    place int8 generated always as identity,
+    first_place int8 not null,
     kind text not null check (kind in ('workload', 'ask', 'cancel', 'withdraw')),
-    account_id uuid not null,
-    message_sha256 bytea not null check (length(message_sha256) = 32),
-    primary key (market, round, place)
+    places int8[] not null check (places[1] = first_place),
+    account_ids uuid[] not null check (cardinality(account_ids) = cardinality(places)),
+    messages_sha256 bytea[] not null check (cardinality(messages_sha256) = cardinality(places)),
+    primary key (market, round, first_place)
 );
+
+create view arrivals as
+    select b.market, b.round, m.place, b.kind, m.account_id, m.message_sha256
+    from arrival_batches b
+    cross join lateral unnest(b.places, b.account_ids, b.messages_sha256) m (place, account_id, message_sha256);
+comment on view arrivals is 'The messages of rounds, one a row. What comes alone is inserted here and gets its place.';
+create function arrival_add() returns trigger language plpgsql as $$
+begin
+    new.place := coalesce(new.place, nextval('arrivals_place_seq'));
+    if length(new.message_sha256) is distinct from 32 then
+        raise exception 'an arrival needs the SHA-256 of its message' using errcode = 'check_violation';
+    end if;
+    insert into arrival_batches (market, round, first_place, kind, places, account_ids, messages_sha256)
+    values (new.market, new.round, new.place, new.kind, array[new.place], array[new.account_id],
+        array[new.message_sha256]);
+    return new;
+end $$;
+create trigger arrivals_add instead of insert on arrivals for each row execute function arrival_add();
 
 create table rounds (
     market text not null references markets,

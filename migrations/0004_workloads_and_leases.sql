@@ -242,12 +242,16 @@ create table events (
     workload_id uuid,
     lease_id uuid,
     node_id uuid,
+    workload_ids uuid[],
     data jsonb not null default '{}',
     at timestamptz not null default now(),
     primary key (account_id, xact, event_id)
 );
 comment on column events.xact is
     'Readers take events below pg_snapshot_xmin() in (xact, event_id) order: nothing can appear behind them.';
+comment on column events.workload_ids is
+    'Of workload.created: all that one statement stored for the account. They are told as events of their
+own, numbered from event_id on; their data follow from the workloads. No other event is of that transaction.';
 
 -- What became of each lease, for the nodes' record of failures; the sweep folds it into node_histories.
 create table node_outcomes (
@@ -416,8 +420,13 @@ language sql stable as $$
     from ledger_accounts a left join entries e using (ledger_account_id)
     group by a.ledger_account_id having a.balance_uusd <> coalesce(sum(e.amount_uusd), 0)
     union all
-    select 'L1 journal balances', journal_id::text, sum(amount_uusd)::text
-    from entries group by journal_id having sum(amount_uusd) <> 0
+    select 'L1 journal balances', j.journal_id::text, coalesce(sum(e.amount_uusd), 0)::text
+    from journals j left join entries e using (journal_id)
+    group by j.journal_id having coalesce(sum(e.amount_uusd), 0) <> 0 or count(e.line) < 2
+    union all
+    select 'an entry is the sum of its parts', e.journal_id::text, e.line::text
+    from entries e where e.parts is not null
+        and e.amount_uusd <> (select coalesce(sum(p), 0) from unnest(e.parts_uusd) p)
     union all
     select 'an entry has its journal', e.journal_id::text, e.line::text
     from entries e where not exists (select from journals j where j.journal_id = e.journal_id)

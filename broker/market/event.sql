@@ -22,12 +22,24 @@ select edge.xmin::text::int8 as horizon_xact,
     e.xact::text::int8 as xact, e.event_id, e.kind, e.workload_id, e.lease_id, e.node_id, e.data, e.at
 from edge
 left join lateral (
-    select v.xact, v.event_id, v.kind, v.workload_id, v.lease_id, v.node_id, v.data, v.at
-    from events v
-    where v.account_id = $1
-        and (v.xact, v.event_id) > ($2::text::xid8, $3)
-        and v.xact < edge.xmin
-        and ($4 is null or v.workload_id = $4)
-    order by v.xact, v.event_id
+    select v.xact, v.event_id + coalesce(m.nth - 1, 0) as event_id, v.kind,
+        coalesce(m.workload_id, v.workload_id) as workload_id, v.lease_id, v.node_id,
+        case when m.workload_id is null then v.data else jsonb_build_object('name', w.name,
+            'state', 'auctioning', 'version', 1, 'replicas_auctioning', w.replicas) end as data, v.at
+    from (
+        select *
+        from events v
+        where v.account_id = $1
+            and v.xact >= $2::text::xid8
+            and (v.xact, v.event_id + coalesce(cardinality(v.workload_ids), 1) - 1) > ($2::text::xid8, $3)
+            and v.xact < edge.xmin
+            and ($4 is null or v.workload_id = $4 or $4 = any (v.workload_ids))
+        order by v.xact, v.event_id
+        limit $5 + 1) v -- of the first, the wanted member may stand before the cursor
+    left join lateral unnest(v.workload_ids) with ordinality m (workload_id, nth) on true
+    left join workloads w on w.workload_id = m.workload_id
+    where (v.xact, v.event_id + coalesce(m.nth - 1, 0)) > ($2::text::xid8, $3)
+        and ($4 is null or coalesce(m.workload_id, v.workload_id) = $4)
+    order by v.xact, v.event_id + coalesce(m.nth - 1, 0)
     limit $5) e on true
 order by e.xact, e.event_id;

@@ -54,6 +54,7 @@ static void add_entry(struct buf *to, const struct ledger_seal_lines_out *row)
                    (long long)row->amount_uusd);
     add_text(to, row->ref);
     buf_add_c(to, "\n");
+    buf_add_str(to, row->parts);
 }
 
 /* Moves `place` behind the rows and to their seal. */

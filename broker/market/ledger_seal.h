@@ -5,8 +5,9 @@
  *   seal_n = SHA-256("undercut/ledger-seal/v1|" | seal_(n-1) | be64(journals) | lines)
  * seal_0 is 32 zero bytes; each journal gives the line
  *   J|<id>|<kind>|<actor>|<request id>|<epoch>|<memo>|<source key>|<created, us since 1970>\n
- * and each of its entries  E|<line>|<ledger account>|<amount>|<ref>\n; absent fields are empty, and
- * in texts a backslash, a bar and a newline are written \\, \b and \n.
+ * and each of its entries  E|<line>|<ledger account>|<amount>|<ref>\n  with, behind it, each of an
+ * entry's parts  P|<workload>|<amount>\n; absent fields are empty, and in texts a backslash, a bar
+ * and a newline are written \\, \b and \n.
  */
 #ifndef UNDERCUT_MARKET_LEDGER_SEAL_H
 #define UNDERCUT_MARKET_LEDGER_SEAL_H

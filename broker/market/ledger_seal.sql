@@ -13,10 +13,12 @@ limit 1;
 -- in: after_xact text, after_journal_id int8, upto_xact text?, upto_journal_id int8, journals_max int4
 -- out: journal_id int8, xact text, kind text, actor text, request_id text, epoch int8?, memo text,
 --      source_key text, created_at timestamptz, line int4?, ledger_account_id int8?, amount_uusd int8?,
---      ref text
+--      ref text, parts text
 select j.journal_id, j.xact::text as xact, j.kind, j.actor, coalesce(j.request_id::text, '') as request_id,
     j.epoch, coalesce(j.memo, '') as memo, coalesce(j.source_key, '') as source_key, j.created_at,
-    e.line, e.ledger_account_id, e.amount_uusd, coalesce(e.ref::text, '') as ref
+    e.line, e.ledger_account_id, e.amount_uusd, coalesce(e.ref::text, '') as ref,
+    coalesce((select string_agg(format(E'P|%s|%s\n', p.ref, p.amount_uusd), '' order by p.nth)
+        from unnest(e.parts, e.parts_uusd) with ordinality p (ref, amount_uusd, nth)), '') as parts
 from (
     select * from journals
     where (xact, journal_id) > ($1::text::xid8, $2::int8)

@@ -15,8 +15,8 @@ from ledger_accounts b
 where b.account_id = $1 and b.currency = 'USD';
 
 -- name: ledger_list
--- doc: Entries of the account's own ledger accounts, newest first, lines of a journal in order; the
---      journal and line are the last ones already seen (null: from the top).
+-- doc: Entries of the account's own ledger accounts, newest first, lines of a journal in order, those of a
+--      batch part by part; the journal and line are the last ones already seen (null: from the top).
 -- scope: account
 -- in: account_id uuid, before_journal_id int8?, before_line int4?, limit_count int4
 -- out: journal_id int8, line int4, kind text, ledger_account text, currency text, amount_uusd int8,
@@ -25,10 +25,18 @@ select e.journal_id, e.line, j.kind, b.kind as ledger_account, b.currency, e.amo
     j.created_at
 from ledger_accounts b
 cross join lateral (
-    select * from entries e
-    where e.ledger_account_id = b.ledger_account_id
-      and ($2 is null or e.journal_id < $2 or (e.journal_id = $2 and e.line > $3))
-    order by e.journal_id desc, e.line
+    select n.journal_id, n.line + coalesce(p.nth - 1, 0)::int4 as line,
+        coalesce(p.amount_uusd, n.amount_uusd) as amount_uusd, coalesce(p.ref, n.ref) as ref
+    from (
+        select * from entries e
+        where e.ledger_account_id = b.ledger_account_id
+          and ($2 is null or e.journal_id < $2
+            or (e.journal_id = $2 and e.line + coalesce(cardinality(e.parts), 1) - 1 > $3))
+        order by e.journal_id desc, e.line
+        limit $4) n
+    left join lateral unnest(n.parts, n.parts_uusd) with ordinality p (ref, amount_uusd, nth) on true
+    where $2 is null or n.journal_id < $2 or n.line + coalesce(p.nth - 1, 0) > $3
+    order by n.journal_id desc, n.line + coalesce(p.nth - 1, 0)
     limit $4) e
 join journals j using (journal_id)
 where b.account_id = $1

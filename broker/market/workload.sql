@@ -93,26 +93,33 @@ with member as materialized (
     from stored s
     cross join generate_series(0, s.replicas - 1) i
 ), arrived as (
-    insert into arrivals (market, round, place, kind, account_id, message_sha256)
-    overriding system value
-    select market, arrived_round, place, 'workload', account_id, message_sha256 from stored
+    insert into arrival_batches (market, round, first_place, kind, places, account_ids, messages_sha256)
+    select market, arrived_round, min(place), 'workload', array_agg(place), array_agg(account_id),
+        array_agg(message_sha256)
+    from (select * from stored order by place) s
+    group by market, arrived_round
+), share as materialized (
+    select account_id, sum(hold_uusd)::int8 as hold_uusd, array_agg(workload_id) as workload_ids,
+        array_agg(hold_uusd) as holds_uusd, array_agg(-hold_uusd) as payments_uusd
+    from (select * from stored order by place) s
+    group by account_id
 ), journal as materialized (
     insert into journals (kind, actor, request_id)
     select 'hold', 'api', ($35::uuid[])[1]
     where exists (select from stored)
     returning journal_id
 ), moved as (
-    insert into entries (journal_id, line, ledger_account_id, amount_uusd, ref)
-    select j.journal_id, row_number() over (), p.ledger_account_id,
-        case p.kind when 'tenant_wallet' then -s.hold_uusd else s.hold_uusd end, s.workload_id
+    insert into entries (journal_id, line, ledger_account_id, amount_uusd, parts, parts_uusd)
+    select j.journal_id, sum(cardinality(s.workload_ids)) over (order by p.ledger_account_id)
+            - cardinality(s.workload_ids) + 1, p.ledger_account_id,
+        case p.kind when 'tenant_wallet' then -s.hold_uusd else s.hold_uusd end, s.workload_ids,
+        case p.kind when 'tenant_wallet' then s.payments_uusd else s.holds_uusd end
     from journal j
-    cross join stored s
+    cross join share s
     join purse p on p.account_id = s.account_id
 ), announced as (
-    insert into events (account_id, kind, workload_id, data)
-    select account_id, 'workload.created', workload_id, jsonb_build_object('name', name,
-        'state', 'auctioning', 'version', 1, 'replicas_auctioning', replicas)
-    from stored
+    insert into events (account_id, kind, workload_ids)
+    select account_id, 'workload.created', workload_ids from share
 )
 select m.ord::int4 as ord, s.workload_id is not null as is_stored,
     coalesce(p.balance_uusd, 0) as wallet_uusd, s.arrived_round as round, s.place, s.created_at
@@ -268,7 +275,6 @@ with stamp as materialized (
     where l.lease_id = k.lease_id and exists (select from stored)
 ), arrived as (
     insert into arrivals (market, round, place, kind, account_id, message_sha256)
-    overriding system value
     select market, round, place, 'workload', account_id, $9 from stored
 ), journal as materialized (
     insert into journals (kind, actor, request_id)

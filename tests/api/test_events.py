@@ -140,7 +140,8 @@ class EventsTest(ApiCase):
         is_over.set()
         poller.join(30)
         self.assertFalse(poller.is_alive())
-        stored = int(self.sql(f"select count(*) from events e join workloads w using (workload_id) where w.name like 'w%-%'"
+        stored = int(self.sql(f"select count(*) from events e join workloads w"
+                              f" on w.workload_id = any (coalesce(e.workload_ids, array[e.workload_id])) where w.name like 'w%-%'"
                               f" and e.account_id = w.account_id and w.account_id = (select account_id from workloads"
                               f" where name = 'w0-0' order by workload_id desc limit 1)"))
         ids = [e["event_id"] for e in polled]

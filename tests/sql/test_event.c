@@ -65,6 +65,54 @@ static void an_event_behind_a_running_transaction_is_held_back_and_not_lost(void
     assert_false(is_held_back);
 }
 
+/* What one statement stores is one row; a reader whose page ends within it misses and repeats
+ * nothing, and each workload is told as an event of its own. */
+static void a_batch_is_told_one_by_one_across_pages(void **state)
+{
+    (void)state;
+    struct workload_store_in in[5];
+    struct workload_store_out rows[5];
+    const char *names[] = {"b0", "b1", "b2", "b3", "b4"};
+    struct event_cursor cursor = {.xact = 0};
+    for (int i = 0; i < 5; i++)
+        in[i] = posting(account(i == 3 ? 2 : 1), names[i], 1);
+    must(store(in, 5, rows) == 5);
+    assert_int_equal(world_number(&world, "select count(*) from events"), 2);
+    stop(1, in[1].workload_id);
+    for (int i = 0; i < 4; i++) {
+        struct event_read_in page = {.account_id = account(1),
+                                     .after_xact = cursor.xact,
+                                     .after_event_id = cursor.event_id,
+                                     .limit_count = 1};
+        const struct workload_store_in *stored = &in[i < 3 ? i : 4];
+        struct sql_result *result = NULL;
+        struct event_read_out row;
+        char told[128];
+        must(event_read_run(world.session, &page, &result) == ERR_OK);
+        assert_int_equal(sql_result_rows(result), 1);
+        event_read_row(result, 0, &row);
+        assert_true(row.has_xact && uuid_equal(row.workload_id, stored->workload_id));
+        must(str_format(told, sizeof(told),
+                        "{\"name\": \"%.*s\", \"state\": \"auctioning\", \"version\": 1, "
+                        "\"replicas_auctioning\": 1}",
+                        STR_ARG(stored->name)));
+        assert_true(str_equal_c(row.data, told));
+        cursor = event_cursor_behind(&row);
+        sql_result_release(result);
+    }
+    struct event_read_in only = {.account_id = account(1),
+                                 .has_only_workload_id = true,
+                                 .only_workload_id = in[1].workload_id,
+                                 .limit_count = 9};
+    struct sql_result *result = NULL;
+    struct event_read_out row;
+    must(event_read_run(world.session, &only, &result) == ERR_OK);
+    assert_int_equal(sql_result_rows(result), 2); /* created, stopped */
+    event_read_row(result, 0, &row);
+    assert_true(uuid_equal(row.workload_id, in[1].workload_id));
+    sql_result_release(result);
+}
+
 static void cursors_are_read_back_as_written(void **state)
 {
     (void)state;
@@ -202,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(events_come_in_order_by_pages_and_only_to_their_account),
         CASE(an_event_behind_a_running_transaction_is_held_back_and_not_lost),
+        CASE(a_batch_is_told_one_by_one_across_pages),
         CASE(cursors_are_read_back_as_written),
         CASE(lines_of_two_replicas_never_mix_and_pages_join_without_a_seam),
         CASE(a_line_of_json_says_where_it_comes_from_whatever_the_bytes),

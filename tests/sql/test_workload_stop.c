@@ -208,7 +208,7 @@ static void a_stop_before_any_award_refunds_all_and_may_be_repeated(void **state
                      1);
     assert_string_equal(world_ask(&world,
                                   "select string_agg(kind, ' ' order by event_id) from events"
-                                  " where workload_id is not null"),
+                                  " where workload_id is not null or workload_ids is not null"),
                         "workload.created workload.stopped");
 }
 
