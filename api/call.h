@@ -44,6 +44,7 @@ struct api_catalogue;
 struct auth;
 struct cache;
 struct db;
+struct history;
 struct hub;
 struct jwt_keys;
 struct leader;
@@ -62,6 +63,8 @@ struct api_settings { /* the part of the daemon's configuration that handlers ne
     int64_t rate_per_minute;
     int64_t rate_public_per_minute;
     int64_t proxy_hops;
+    int64_t sealed_age_ms;  /* what speaks of rivals' prices is at least this old */
+    int64_t openings_age_s; /* replaced asks are opened to everybody after this */
     bool is_api; /* false: only health and metrics are served */
 };
 
@@ -78,6 +81,7 @@ struct api_world {
     struct rate *rate;
     const struct leader *leader; /* NULL: this process has none */
     const struct settle *settle;
+    const struct history *history;
     _Atomic bool is_draining; /* set once, at shutdown; readyz says so */
 };
 

@@ -73,6 +73,7 @@ static enum flow_next metrics_reply(struct flow *flow)
                         cache_is_up(call->thread->cache));
     figures_write_leader(world->leader, text);
     figures_write_settle(world->settle, text);
+    figures_write_history(world->history, text);
     write_counts(counts, text);
     return api_reply_text(flow, 200, "text/plain; version=0.0.4", buf_str(text));
 }

@@ -10,10 +10,16 @@
  * sold l blocks: theta_l = max over prefixes q with K_q >= l of min(r_q, s_(K_q - l + 1)), where s
  * ranges over everybody else's blocks. Its tenant pays theta_l - adder, its operator receives that.
  * So one ask per seller and lot is best told truthfully (Myerson 1981; Lehmann, O'Callaghan, Shoham
- * 2002 on greedy allocation with critical values). The theorem wants one adder for all blocks of a
- * seller, or workloads of single blocks; with gangs and adders that differ from node to node, one
- * lie in some thousands was found to pay. That nobody is paid less than asked or charged more than
- * reserved holds in any case, and is asserted.
+ * 2002 on greedy allocation with critical values).
+ *
+ * The theorem has two terms, and an input that breaks one is refused. A seller has one ask in a
+ * lot (LOT_FAULT_TWO_ASKS). And where a workload wants several blocks or none (kmin > 1), a
+ * seller's blocks have one adder (LOT_FAULT_TWO_ADDERS): else a gang lets one node pay for
+ * another. Example: two nodes cost 4, adders 1 and 4, a gang of two pays up to 7 each. The truth
+ * sells nothing, for 4 + 4 is above 7; asking 0 sells both, at 7 - 1 and 7 - 4. With one adder of
+ * 3 the truth earns 4 and 4. auction/even.h makes that one adder; tests/unit/test_even.c tries
+ * every lie in every small lot, and that adders may differ where every kmin is 1, whatever k is
+ * (such a workload is k single ones).
  *
  * Example: asks 200, 250, 310, 400; reserves 600, 500, 350, 280, one block each. Three trade; the
  * fourth seller would win at 400, the third workload pays at most 350, so all three are paid 350.
@@ -100,32 +106,56 @@ struct lot_limits {
     uint32_t owners_max;
 };
 
+/* What is wrong with an input that was refused. */
+enum lot_fault {
+    LOT_FAULT_NONE = 1,
+    LOT_FAULT_COUNT,      /* more blocks or workloads than the memory is for, or than 2^24 - 1 */
+    LOT_FAULT_OWNER,      /* an owner's number is not below owners_max */
+    LOT_FAULT_ASK,        /* negative, or above LOT_SCORE_MAX */
+    LOT_FAULT_ADDER,      /* negative, or above LOT_SCORE_MAX */
+    LOT_FAULT_SCORE,      /* ask + adder is above LOT_SCORE_MAX */
+    LOT_FAULT_RESERVE,    /* negative, or above LOT_SCORE_MAX */
+    LOT_FAULT_K,          /* wants no block */
+    LOT_FAULT_KMIN,       /* not in 1..k */
+    LOT_FAULT_TWO_ASKS,   /* one seller's blocks have different asks */
+    LOT_FAULT_TWO_ADDERS, /* one seller's blocks have different adders, and a gang bids */
+};
+const char *lot_fault_text(enum lot_fault fault); /* a sentence */
+
 /* The working memory of clearing; serves any number of lots within its limits, one at a time. */
 struct lot_clear {
     struct lot_limits limits;
-    struct lot_key *supply;        /* sorted by (score, tie); ties past rank K in any order */
-    struct lot_key *demand;        /* sorted by (r descending, tie) */
-    struct lot_key *scratch;
+    uint64_t *supply;              /* by (score, tie): auction/keys.h; past rank K ties stand as
+                                      they come */
+    uint64_t *demand;              /* admitted workloads by (r descending, tie) */
+    uint64_t *scratch;
     struct sha256 *hashes;         /* of the group of equals being ordered */
-    uint32_t *own_ranks;           /* ranks of each owner's blocks, owner after owner */
+    uint32_t *rank_owners;         /* who owns the block of each rank that thresholds look at */
+    uint32_t *own_ranks;           /* ranks of each seller's blocks, seller after seller */
     struct lot_owner *owners;
     struct lot_award *awards;
     struct lot_prefix *prefixes;
     enum demand_verdict *verdicts;
     uint32_t *accepted_counts;
+    uint64_t page;                 /* one per lot: tells whose rows of `owners` are current */
     uint32_t blocks_count;
-    uint32_t demands_count;        /* admitted */
+    uint32_t front_count;          /* keys in `supply`: all, or the first ones */
+    uint32_t demands_count;        /* keys in `demand` */
     uint32_t prefixes_count;
     uint32_t sold_count;           /* K */
+    bool has_gang;                 /* an admitted workload wants two blocks or none */
+    enum lot_fault fault;          /* of the last lot */
+    uint32_t fault_at;             /* position of the block or workload at fault */
 };
 
 size_t lot_clear_size(const struct lot_limits *limits);
-/* `memory` holds lot_clear_size() bytes, aligned as malloc aligns, and outlives `lot`. */
+/* `memory` holds lot_clear_size() bytes, aligned as malloc aligns, and outlives `lot`. It is
+ * written over only as far as lots need it, but for owners_max rows. */
 void lot_clear_start(struct lot_clear *lot, const struct lot_limits *limits, void *memory);
 
 enum lot_outcome {
     LOT_CLEARED = 1,
-    LOT_INPUT_BAD, /* a count, owner, k, kmin, ask, adder, score or reserve is out of range */
+    LOT_INPUT_BAD, /* lot->fault says why, lot->fault_at which block or workload */
 };
 MUST_USE enum lot_outcome lot_clear(struct lot_clear *lot, const struct lot_input *input,
                                     struct lot_result *ret_result);

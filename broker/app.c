@@ -18,6 +18,7 @@
 #include "api/rate.h"
 #include "api/router.h"
 #include "broker/base/log.h"
+#include "broker/base/money.h"
 #include "broker/io/cache.h"
 #include "broker/io/db.h"
 #include "broker/io/db_turns.h"
@@ -26,6 +27,7 @@
 #include "broker/io/sql_wire.h"
 #include "broker/keyfile.h"
 #include "broker/market/account.h"
+#include "broker/market/history.h"
 #include "broker/market/leader.h"
 #include "broker/market/settle.h"
 #include "broker/server.h"
@@ -41,6 +43,7 @@ struct app {
     struct db_turns *turns;
     struct leader *leader;
     struct settle *settle;
+    struct history *history;
     char holder[64], address[300];
     int threads_count;
     struct api_thread threads[APP_THREADS_MAX];
@@ -98,6 +101,8 @@ static void open_world(struct app *app)
         .rate_public_per_minute = config->rate_public_per_minute,
         .proxy_hops = config->proxy_hops,
         .is_api = config_has_role(config, "api"),
+        .sealed_age_ms = config->sealed_age_ms,
+        .openings_age_s = config->openings_age_s,
     };
 }
 
@@ -228,6 +233,22 @@ static void start_settle(struct app *app)
     app->world.settle = app->settle;
 }
 
+/* Seconds of history follow rounds, so it turns as often as they come. */
+static void start_history(struct app *app)
+{
+    const struct config *config = app->config;
+    app->history = history_start(&(struct history_config){
+        .conninfo = config->database_url,
+        .market = config->market,
+        .holder = app->holder,
+        .address = app->address,
+        .every_ms = config->round_ms,
+        .seconds_ms = config->history_seconds_h * MS_PER_HOUR,
+        .minutes_ms = config->history_minutes_d * 24 * MS_PER_HOUR,
+    });
+    app->world.history = app->history;
+}
+
 /* ---- together */
 
 struct app *app_open(const struct config *config, char *ret_why, size_t why_size)
@@ -259,6 +280,8 @@ void app_run(struct app *app)
         start_leader(app);
     if (config_has_role(app->config, "settle"))
         start_settle(app);
+    if (config_has_role(app->config, "market"))
+        start_history(app);
     server_run(app->server);
 }
 
@@ -272,6 +295,7 @@ void app_close(struct app *app)
     server_stop(app->server); /* before the roles: /metrics reads their figures */
     leader_stop(app->leader);
     settle_stop(app->settle);
+    history_stop(app->history);
     for (int i = 0; i < app->threads_count; i++)
         close_thread(&app->threads[i]);
     hub_destroy(app->hub);

@@ -53,6 +53,9 @@ void watch_destroy(struct watch *watch)
 {
     if (watch == NULL)
         return;
+    /* An empty input points into memory of the thread that made the socket, and that thread may
+     * have ended: nothing was ever read into it, so it is begun anew on this one. */
+    h2o_buffer_init(&watch->sock->input, &h2o_socket_buffer_prototype);
     h2o_socket_close(
         watch->sock); /* h2o frees it at the end of the turn, so callbacks may do this */
     free(watch);

@@ -380,6 +380,14 @@ static struct lot_round_store_in lot_row(const struct commit *commit, const stru
     };
 }
 
+static int32_t unmet_count(const struct round_lot *lot)
+{
+    int32_t wanted = 0;
+    for (uint32_t i = 0; i < lot->demands_count; i++)
+        wanted += (int32_t)lot->demands[i].k;
+    return wanted - (int32_t)lot->outcome.awards_count;
+}
+
 static enum err_code lots_store(struct commit *commit)
 {
     const struct round_clearing *clearing = &commit->clearing;
@@ -391,6 +399,7 @@ static enum err_code lots_store(struct commit *commit)
             rows[count++] = lot_row(commit, lot);
         rows[count - 1].demand_count += (int32_t)lot->demands_count;
         rows[count - 1].sold_count += (int32_t)lot->outcome.awards_count;
+        rows[count - 1].unmet_count += unmet_count(lot);
         commit->report->blocks_count += lot->blocks_count;
     }
     commit->report->lots_count = clearing->lots_count;

@@ -1,5 +1,6 @@
 #include "broker/market/figures.h"
 
+#include "broker/market/history.h"
 #include "broker/market/leader.h"
 #include "broker/market/settle.h"
 
@@ -68,6 +69,26 @@ void figures_write_settle(const struct settle *settle, struct buf *to)
          f.failed_count},
         {"settled_uusd_total", "counter", "Micro-USD settled, fees included.", f.gross_uusd},
         {"settle_tick_us", "gauge", "The last settlement.", f.tick_us},
+    };
+    write_figures(figures, ARRAY_COUNT(figures), to);
+}
+
+void figures_write_history(const struct history *history, struct buf *to)
+{
+    struct history_figures f;
+    if (history == NULL)
+        return;
+    history_metrics(history, &f);
+    const struct figure figures[] = {
+        {"history_in_office", "gauge", "1: this process rolls up what the market was.",
+         f.is_in_office},
+        {"history_round", "gauge", "The last round in candles.", f.last_round},
+        {"history_lot_rounds_total", "counter", "Lot-rounds folded into candles.",
+         f.lot_rounds_count},
+        {"history_depths_total", "counter", "Ladders folded into depth.", f.depths_count},
+        {"history_failed_total", "counter", "Turns that failed and were tried again.",
+         f.failed_count},
+        {"history_turn_us", "gauge", "The last turn.", f.turn_us},
     };
     write_figures(figures, ARRAY_COUNT(figures), to);
 }

@@ -8,6 +8,7 @@
 #include "broker/base/str.h"
 #include "gen/broker/market/figures.sql.h"
 
+struct history;
 struct leader;
 struct settle;
 
@@ -17,5 +18,6 @@ void figures_write_count(const struct figure_list_out *row, struct str *name_bef
 /* What the leader and the settler of this process did; NULL: it has none. */
 void figures_write_leader(const struct leader *leader, struct buf *to);
 void figures_write_settle(const struct settle *settle, struct buf *to);
+void figures_write_history(const struct history *history, struct buf *to);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auction/even.h"
 #include "auction/recompute.h"
 #include "broker/base/merkle.h"
 #include "broker/base/money.h"
@@ -153,6 +154,7 @@ static bool is_same_lot(const struct demand *a, const struct demand *b)
 static bool lot_clear_one(struct round_lot *lot, const struct round_input *input)
 {
     lot_take_blocks(lot, input, lot->is_alone ? lot->wants[0] : NULL);
+    adders_make_even(lot->blocks, lot->blocks_count, lot->demands, lot->demands_count);
     const struct record_lot record = {
         .key = str_of(lot->key),
         .blocks = lot->blocks,

@@ -1,4 +1,7 @@
-"""`./dev bench NAME`: http, market. Exit 0 when every figure was measured, met or not."""
+"""`./dev bench [NAME ...] [--plot]`: exit 0 when every figure was measured, met or not.
+
+With --plot, benches that have a picture to draw put it into var/.
+"""
 
 import importlib
 import os
@@ -7,10 +10,14 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "deploy"))
 
-BENCHES = {"http": "bench_http", "market": "bench_market"}
+BENCHES = {"http": "bench_http", "market": "bench_market",
+           "placement": "bench_placement"}
 
 
-def main(names):
+def main(argv):
+    names = [word for word in argv if word != "--plot"]
+    if len(names) < len(argv):
+        os.environ["BENCH_PLOT"] = "1"
     unknown = [n for n in names if n not in BENCHES]
     if unknown:
         print(f"bench: there is no bench {unknown[0]!r}; there are: {' '.join(BENCHES)}",

@@ -24,7 +24,7 @@ struct draw_shape {
     int64_t price_steps;      /* fewer make more ties */
     unsigned self_percent;    /* workloads whose owner may sell here */
     bool has_adders;
-    bool has_adders_per_block; /* else one adder for all blocks of an owner */
+    bool has_adders_per_block; /* in lots without gangs; else one adder for all of an owner's */
 };
 
 struct lot_drawn {
@@ -86,6 +86,10 @@ static inline void draw_blocks(struct prop *p, const struct draw_shape *shape,
 /* Blocks stand in the order of their ids, demands too. */
 static inline void lot_draw(struct prop *p, const struct draw_shape *shape, struct lot_drawn *ret)
 {
+    /* A seller's adders may differ only where nobody wants two blocks or none. */
+    bool is_loose = shape->has_adders_per_block && (shape->k_max == 1 || prop_chance(p, 50));
+    struct draw_shape of_blocks = *shape;
+    of_blocks.has_adders_per_block = is_loose;
     ret->owners_count = (uint32_t)prop_range(p, 1, shape->owners_max);
     ret->input = (struct lot_input){
         .blocks = ret->blocks,
@@ -95,10 +99,10 @@ static inline void lot_draw(struct prop *p, const struct draw_shape *shape, stru
     };
     for (int i = 0; i < 32; i++)
         ret->input.seed.bytes[i] = (uint8_t)prop_u64(p);
-    draw_blocks(p, shape, ret);
+    draw_blocks(p, &of_blocks, ret);
     for (uint32_t i = 0; i < ret->input.demands_count; i++) {
         uint32_t k = (uint32_t)prop_range(p, 1, shape->k_max);
-        bool is_gang = prop_chance(p, 50);
+        bool is_gang = !is_loose && prop_chance(p, 50);
         ret->demands[i] = (struct lot_demand){
             .id = draw_demand_id(ret->demand_ids[i], i),
             .owner = prop_chance(p, shape->self_percent)
@@ -106,9 +110,20 @@ static inline void lot_draw(struct prop *p, const struct draw_shape *shape, stru
                          : LOT_OWNER_NONE,
             .r_uusd_per_hour = draw_price(p, shape),
             .k = k,
-            .kmin = is_gang ? k : (uint32_t)prop_range(p, 1, k),
+            .kmin = is_loose ? 1 : is_gang ? k : (uint32_t)prop_range(p, 1, k),
         };
     }
+}
+
+/* Has every seller one adder, so that gangs may bid? */
+static inline bool lot_is_even(const struct lot_drawn *lot)
+{
+    for (uint32_t i = 0; i < lot->input.blocks_count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            if (lot->blocks[i].owner == lot->blocks[j].owner &&
+                lot->blocks[i].adder_uusd_per_hour != lot->blocks[j].adder_uusd_per_hour)
+                return false;
+    return true;
 }
 
 /* A copy to spoil; it borrows the ids. */

@@ -274,7 +274,7 @@ static void a_workload_under_the_index_changes_nothing(struct prop *p, struct lo
         .owner = LOT_OWNER_NONE,
         .r_uusd_per_hour = prop_range(p, 0, index - 1),
         .k = k,
-        .kmin = (uint32_t)prop_range(p, 1, k),
+        .kmin = lot_is_even(lot) ? (uint32_t)prop_range(p, 1, k) : 1,
     };
     lot->input.demands_count++;
     prop_check(p, clears_to(&lot->input, &before));

@@ -1,0 +1,100 @@
+"""What the market was: candles, depth, statistics, and what is cheapest now, as anybody may ask for them."""
+
+import unittest
+
+from harness import ApiCase, manifest
+
+LOT = "region=eu-west&device_class=cpu-1c2g"
+
+
+class MarketData(ApiCase):
+    settings = {"sealed_age_ms": 300}
+
+    @classmethod
+    def prepare(cls):
+        cls.sellers = [cls.node(price=20000 + 5000 * i, slots=2) for i in range(4)]
+        cls.tenants = [cls.account() for _ in range(3)]
+        cls.public = cls.broker.http()
+        made = [(http, http.post("/v1/workloads", manifest(replicas=2))["workload_id"]) for http in cls.tenants]
+        for http, workload_id in made:
+            cls.until("an award", lambda h=http, w=workload_id: h.get(f"/v1/workloads/{w}")["state"] == "starting")
+        for node in cls.sellers:
+            node.step()
+            node.run(*node.leases)
+        cls.until("the rounds to be folded", lambda: cls.sql(
+            "select (select max(round) from lot_rounds) = round from history_marks") == "t"
+            and cls.sql("select count(*) from lot_facts") == "0")
+
+    def test_candles_add_up_to_the_rounds(self):
+        traded = int(self.sql("select sum(sold_count) from lot_rounds"))
+        self.assertEqual(traded, 6)
+        for step in ("1s", "1m", "1h", "1d"):
+            candles = self.public.get(f"/v1/market/candles?{LOT}&step={step}")["data"]
+            self.assertEqual(sum(c["awards_count"] for c in candles), traded, step)
+            self.assertEqual(candles, sorted(candles, key=lambda c: c["at"], reverse=True))
+        indexes = [int(i) for i in self.sql("select index_uusd_per_hour from lot_rounds where"
+                                            " index_uusd_per_hour is not null order by round").split()]
+        day = self.public.get(f"/v1/market/candles?{LOT}&step=1d")["data"][0]
+        self.assertEqual([day[k + "_uusd_per_hour"] for k in ("open", "high", "low", "close")],
+                         [indexes[0], max(indexes), min(indexes), indexes[-1]])
+        self.assertEqual(day["unmet_count"], 0)
+        self.assertEqual(day["fill_ratio_bp"], 10000)
+
+    def test_candles_come_in_pages_and_ranges(self):
+        seen, cursor = [], ""
+        while cursor is not None:
+            page = self.public.get(f"/v1/market/candles?{LOT}&step=1s&limit=1{cursor and f'&cursor={cursor}'}")
+            seen += page["data"]
+            cursor = page["next_cursor"]
+        self.assertEqual(seen, self.public.get(f"/v1/market/candles?{LOT}&step=1s")["data"])
+        last = seen[0]["at"]
+        self.assertEqual(self.public.get(f"/v1/market/candles?{LOT}&step=1s&from={last}")["data"], seen[:1])
+        self.assertEqual(self.public.get(f"/v1/market/candles?{LOT}&step=1s&to={last}")["data"], seen[1:])
+        self.assertEqual(self.public.get("/v1/market/candles?region=us-east&device_class=cpu-1c2g")["data"], [])
+
+    def test_depth_is_late_and_never_about_one_account(self):
+        depth = self.until_depth()
+        self.assertTrue(all(b["accounts_count"] >= 3 for b in depth["buckets"]), depth)
+        self.assertEqual(len(depth["asks_uusd_per_hour"]), 5)
+        self.refused(404, "not_found", self.public.get, "/v1/market/depth?region=us-east&device_class=cpu-1c2g")
+
+    def until_depth(self):
+        found = {}
+
+        def probe():
+            status, _, _ = self.public.raw("GET", f"/v1/market/depth?{LOT}")
+            return status == 200 and (found.update(self.public.get(f"/v1/market/depth?{LOT}")) or True)
+        self.until("a depth that is old enough", probe)
+        return found
+
+    def test_statistics_follow_from_leases(self):
+        stats = self.public.get(f"/v1/market/stats?{LOT}")
+        self.assertEqual(stats["awards_count"], 6)
+        self.assertEqual(len(stats["prices_uusd_per_hour"]), 5)
+        self.assertEqual(stats["interruptions_count"], 0)
+        for kind in ("fill", "start"):
+            self.assertLessEqual(0, stats[f"{kind}_p50_ms"])
+            self.assertLessEqual(stats[f"{kind}_p50_ms"], stats[f"{kind}_p90_ms"])
+        self.assertEqual(stats["index_uusd_per_hour"], int(self.sql(
+            "select index_uusd_per_hour from lot_rounds where index_uusd_per_hour is not null"
+            " order by round desc limit 1")))
+        self.refused(404, "not_found", self.public.get, "/v1/market/stats?region=us-east&device_class=cpu-1c2g")
+
+    def test_cheapest_is_the_index_where_something_traded(self):
+        rows = self.public.get("/v1/market/cheapest?region=eu-west")["data"]
+        self.assertEqual([r["price_uusd_per_device_hour"] for r in rows],
+                         sorted(r["price_uusd_per_device_hour"] for r in rows))
+        sources = {r["device_class"]: r["source"] for r in rows}
+        self.assertEqual(sources["cpu-1c2g"], "index")
+        self.assertEqual(sources["h100-80g"], "catalogue")
+        large = self.public.get("/v1/market/cheapest?vram_mib_min=100000")["data"]
+        self.assertEqual({r["device_class"] for r in large}, {"h200-141g", "mi300x"})
+
+    def test_bad_questions_are_refused_by_name(self):
+        for query in ("region=eu-west", f"{LOT}&step=2m", f"{LOT}&tier=gold", f"{LOT}&limit=0", f"{LOT}&from=yesterday",
+                      f"{LOT}&cursor=nonsense"):
+            self.refused(422, "invalid_field", self.public.get, f"/v1/market/candles?{query}")
+
+
+if __name__ == "__main__":
+    unittest.main()
