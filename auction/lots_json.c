@@ -3,7 +3,7 @@
  * The happy path is, per lot: count blocks, lay out the arrays, fill them, clear, group the awards
  * by seller, write.
  * Failure modes are: a text that is not JSON, a member that is missing, unknown or out of range;
- * each ends the run with a sentence that names the place.
+ * each ends the run with the place, the kind of fault and what would be right.
  */
 #include "auction/lots_json.h"
 
@@ -14,11 +14,14 @@
 #include "broker/base/json.h"
 
 #define ID_NUMBER_SIZE 12 /* "/" and a number below LOTS_JSON_BLOCKS_MAX */
+#define PLACE_SIZE     160
 #define ID_SPARE_SIZE  128 /* what buf_add_format() wants free before it looks at the length */
 
 struct why {
     char *text;
     size_t size;
+    char place[PLACE_SIZE]; /* of the lot, seller or workload that is being read: "/3/sellers/A" */
+    size_t lot_len;         /* how much of it names the lot */
 };
 
 struct lot_text {
@@ -35,12 +38,22 @@ struct lot_text {
     struct lot_result result;
 };
 
+/* A whole number within min..max; `otherwise` stands in for one that is left out. */
+struct member {
+    const char *name;
+    int64_t otherwise;
+    int64_t min, max;
+    bool is_needed;
+};
+
 static bool lot_run(const json_t *lot, struct json_out *out, struct why *why);
+static bool member_read(struct why *why, const json_t *object, const struct member *member,
+                        int64_t *ret);
 static bool lot_count(struct lot_text *lot, struct why *why);
 static void lot_lay_out(struct lot_text *lot);
 static bool sellers_fill(struct lot_text *lot, struct why *why);
 static bool workloads_fill(struct lot_text *lot, int64_t fee_bp, struct why *why);
-static bool lot_clear_here(struct lot_text *lot, struct why *why);
+static void lot_clear_here(struct lot_text *lot);
 static void awards_by_seller(struct lot_text *lot);
 static void lot_write(const struct lot_text *lot, struct json_out *out);
 
@@ -51,13 +64,17 @@ bool lots_json_clear(struct str text, struct buf *to, char *ret_why, size_t why_
     if (!root)
         return false;
 
+    must(text.len <= LOTS_JSON_TEXT_MAX);
     struct json_out out;
     json_out_start(&out, to);
     bool is_good = true;
     if (json_is_array(root)) {
         json_array_open(&out, NULL);
-        for (size_t i = 0; is_good && i < json_array_size(root); i++)
+        for (size_t i = 0; is_good && i < json_array_size(root); i++) {
+            (void)str_format(why.place, sizeof(why.place), "/%zu", i);
+            why.lot_len = str_of(why.place).len;
             is_good = lot_run(json_array_get(root, i), &out, &why);
+        }
         json_array_close(&out);
     } else {
         is_good = lot_run(root, &out, &why);
@@ -66,10 +83,17 @@ bool lots_json_clear(struct str text, struct buf *to, char *ret_why, size_t why_
     return is_good;
 }
 
-static bool refuse(struct why *why, const char *name, const char *what)
+/* Where, which kind of fault, and what would be right. False, for the caller to hand on. */
+static bool refuse(struct why *why, const char *member, const char *fault, const char *wanted)
 {
-    (void)str_format(why->text, why->size, "%s: %s", name, what);
+    (void)str_format(why->text, why->size, "%s%s: %s: %s", why->place, member, fault, wanted);
     return false;
+}
+
+static void place_set(struct why *why, const char *part, const char *name)
+{
+    (void)str_format(why->place + why->lot_len, sizeof(why->place) - why->lot_len, "/%s/%s", part,
+                     name);
 }
 
 static bool lot_run(const json_t *json, struct json_out *out, struct why *why)
@@ -79,20 +103,19 @@ static bool lot_run(const json_t *json, struct json_out *out, struct why *why)
         .workloads = json_object_get(json, "workloads"),
     };
     struct str seed = json_str(json, "seed");
-    int64_t fee_bp = json_i64(json, "fee_bp", 0);
+    static const struct member fee = {"fee_bp", .min = 0, .max = FEE_BP_MAX};
+    int64_t fee_bp;
     if (!json_is_object(lot.sellers) || !json_is_object(lot.workloads))
-        return refuse(why, "lot", "`sellers` and `workloads` must be objects");
+        return refuse(why, "", "wrong_type", "a lot has objects `sellers` and `workloads`");
     if (!hex_decode(seed, lot.input.seed.bytes, sizeof(lot.input.seed.bytes)))
-        return refuse(why, "seed", "must be 64 hex digits");
-    if (fee_bp < 0 || fee_bp > FEE_BP_MAX)
-        return refuse(why, "fee_bp", "must lie between 0 and 10000");
-    if (!lot_count(&lot, why))
+        return refuse(why, "/seed", "wrong_type", "must be 64 hex digits");
+    if (!member_read(why, json, &fee, &fee_bp) || !lot_count(&lot, why))
         return false;
 
     lot_lay_out(&lot);
-    bool is_good = sellers_fill(&lot, why) && workloads_fill(&lot, fee_bp, why) &&
-                   lot_clear_here(&lot, why);
+    bool is_good = sellers_fill(&lot, why) && workloads_fill(&lot, fee_bp, why);
     if (is_good) {
+        lot_clear_here(&lot);
         awards_by_seller(&lot);
         lot_write(&lot, out);
     }
@@ -107,46 +130,60 @@ static bool lot_run(const json_t *json, struct json_out *out, struct why *why)
 
 /* Reading --------------------------------------------------------------------------------------*/
 
-/* Integer member within 0..max; `otherwise` below 0 means that it must be there. */
-static bool member_read(const json_t *object, const char *key, int64_t otherwise, int64_t max,
+static bool member_read(struct why *why, const json_t *object, const struct member *member,
                         int64_t *ret)
 {
-    const json_t *value = json_object_get(object, key);
-    int64_t found = value && !json_is_integer(value) ? -1 : json_i64(object, key, otherwise);
-    if (found < 0 || found > max)
-        return false;
-    *ret = found;
+    const json_t *value = json_object_get(object, member->name);
+    char name[32], wanted[96];
+    (void)str_format(name, sizeof(name), "/%s", member->name);
+    if (!value && member->is_needed)
+        return refuse(why, name, "missing", "must be there");
+    (void)str_format(wanted, sizeof(wanted), "must be a whole number from %lld to %lld",
+                     (long long)member->min, (long long)member->max);
+    if (value && json_typeof(value) != JSON_INTEGER)
+        return refuse(why, name, "wrong_type", wanted);
+    *ret = json_i64(object, member->name, member->otherwise);
+    if (*ret < member->min || *ret > member->max)
+        return refuse(why, name, "out_of_range", wanted);
     return true;
 }
 
-static bool has_only(json_t *object, const char *const *known)
+/* Is it an object of nothing but members that are known? */
+static bool members_check(struct why *why, json_t *object, const char *const *known)
 {
     const char *key;
     json_t *value;
+    if (json_typeof(object) != JSON_OBJECT)
+        return refuse(why, "", "wrong_type", "must be an object");
     json_object_foreach(object, key, value)
     {
         const char *const *name = known;
         while (*name && !str_equal_c(str_of(*name), key))
             name++;
         if (!*name)
-            return false;
+            return refuse(why, "", "unknown_member", key);
     }
-    return json_is_object(object);
+    return true;
 }
+
+static const struct member of_blocks = {
+    "blocks", .otherwise = 1, .min = 1, .max = LOTS_JSON_BLOCKS_MAX};
 
 static bool lot_count(struct lot_text *lot, struct why *why)
 {
+    static const char *const known[] = {"ask", "adder", "blocks", NULL};
     const char *name;
     json_t *seller;
     int64_t total = 0, blocks;
     size_t ids_size = 0;
     json_object_foreach((json_t *)lot->sellers, name, seller)
     {
-        if (!member_read(seller, "blocks", 1, LOTS_JSON_BLOCKS_MAX, &blocks))
-            return refuse(why, name, "`blocks` must be a count");
+        place_set(why, "sellers", name);
+        if (!members_check(why, seller, known) || !member_read(why, seller, &of_blocks, &blocks))
+            return false;
         total += blocks;
         if (total > LOTS_JSON_BLOCKS_MAX)
-            return refuse(why, name, "too many blocks in one lot");
+            return refuse(why, "/blocks", "too_many", "a lot has at most 10000000 blocks");
         ids_size += (size_t)blocks * (str_of(name).len + ID_NUMBER_SIZE);
     }
     /* One reservation for all, because an id must lie still once a block points to it. */
@@ -176,17 +213,21 @@ static void lot_lay_out(struct lot_text *lot)
 
 static bool sellers_fill(struct lot_text *lot, struct why *why)
 {
-    static const char *const known[] = {"ask", "adder", "blocks", NULL};
+    static const struct member of_ask = {"ask", .min = 1, .max = LOT_SCORE_MAX, .is_needed = true},
+                               of_adder = {"adder", .min = 0, .max = LOT_SCORE_MAX};
     const char *name;
     json_t *seller;
     uint32_t owner = 0, next = 0;
     json_object_foreach((json_t *)lot->sellers, name, seller)
     {
         int64_t ask, adder, blocks;
-        if (!has_only(seller, known) || !member_read(seller, "ask", -1, LOT_SCORE_MAX, &ask) ||
-            !member_read(seller, "adder", 0, LOT_SCORE_MAX, &adder) ||
-            !member_read(seller, "blocks", 1, LOTS_JSON_BLOCKS_MAX, &blocks))
-            return refuse(why, name, "a seller is {ask, adder, blocks} of whole numbers");
+        place_set(why, "sellers", name);
+        if (!member_read(why, seller, &of_ask, &ask) ||
+            !member_read(why, seller, &of_adder, &adder) ||
+            !member_read(why, seller, &of_blocks, &blocks))
+            return false;
+        if (ask + adder > LOT_SCORE_MAX)
+            return refuse(why, "", "out_of_range", "ask and adder together exceed 1099511627775");
         for (int64_t i = 0; i < blocks; i++) {
             size_t start = lot->ids.len;
             buf_add_format(&lot->ids, "%s/%lld", name, (long long)i);
@@ -221,6 +262,9 @@ static uint32_t owner_by_name(const struct lot_text *lot, struct str name)
 static bool workloads_fill(struct lot_text *lot, int64_t fee_bp, struct why *why)
 {
     static const char *const known[] = {"reserve", "k", "kmin", "owner", NULL};
+    static const struct member
+        of_reserve = {"reserve", .min = 0, .max = LOT_SCORE_MAX, .is_needed = true},
+        of_k = {"k", .min = 1, .max = UINT32_MAX, .is_needed = true};
     const char *name;
     json_t *workload;
     uint32_t next = 0;
@@ -228,11 +272,16 @@ static bool workloads_fill(struct lot_text *lot, int64_t fee_bp, struct why *why
     {
         int64_t reserve, k, kmin;
         const json_t *owner = json_object_get(workload, "owner");
-        if ((owner && !json_is_string(owner)) || !has_only(workload, known) ||
-            !member_read(workload, "reserve", -1, LOT_SCORE_MAX, &reserve) ||
-            !member_read(workload, "k", -1, UINT32_MAX, &k) ||
-            !member_read(workload, "kmin", k, UINT32_MAX, &kmin))
-            return refuse(why, name, "a workload is {reserve, k, kmin, owner}");
+        place_set(why, "workloads", name);
+        if (!members_check(why, workload, known) ||
+            !member_read(why, workload, &of_reserve, &reserve) ||
+            !member_read(why, workload, &of_k, &k))
+            return false;
+        const struct member of_kmin = {"kmin", .otherwise = k, .min = 1, .max = k};
+        if (!member_read(why, workload, &of_kmin, &kmin))
+            return false;
+        if (owner && json_typeof(owner) != JSON_STRING)
+            return refuse(why, "/owner", "wrong_type", "must be the name of a seller");
         lot->demands[next++] = (struct lot_demand){
             .id = str_of(name),
             .owner = owner_by_name(lot, json_str(workload, "owner")),
@@ -246,7 +295,7 @@ static bool workloads_fill(struct lot_text *lot, int64_t fee_bp, struct why *why
 
 /* Clearing -------------------------------------------------------------------------------------*/
 
-static bool lot_clear_here(struct lot_text *lot, struct why *why)
+static void lot_clear_here(struct lot_text *lot)
 {
     const struct lot_limits limits = {
         .blocks_max = lot->input.blocks_count,
@@ -256,9 +305,7 @@ static bool lot_clear_here(struct lot_text *lot, struct why *why)
     struct lot_clear clear;
     lot->memory = array_of(1, lot_clear_size(&limits));
     lot_clear_start(&clear, &limits, lot->memory);
-    if (lot_clear(&clear, &lot->input, &lot->result) != LOT_CLEARED)
-        return refuse(why, "lot", "a price, k or kmin is out of range");
-    return true;
+    must(lot_clear(&clear, &lot->input, &lot->result) == LOT_CLEARED); /* all of it was checked */
 }
 
 static void awards_by_seller(struct lot_text *lot)

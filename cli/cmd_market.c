@@ -12,7 +12,6 @@
 #include "cli/call.h"
 #include "cli/show.h"
 
-#define LOTS_TEXT_MAX (64 << 20)
 
 static command_run node_ls, node_rm, node_token, ask_ls, ask_set, ask_rm, round_ls, round_show;
 static command_run price, class_ls, region_ls, lots_clear;
@@ -398,12 +397,12 @@ static int lots_clear(struct cli *cli, const struct args *args)
     struct buf text = {.at = NULL}, out = {.at = NULL};
     char chunk[65536], why[256];
     size_t got;
-    while ((got = fread(chunk, 1, sizeof chunk, stdin)) > 0 && text.len <= LOTS_TEXT_MAX)
+    while ((got = fread(chunk, 1, sizeof chunk, stdin)) > 0 && text.len <= LOTS_JSON_TEXT_MAX)
         buf_add(&text, chunk, got);
     bool is_good =
-        text.len <= LOTS_TEXT_MAX && lots_json_clear(buf_str(&text), &out, why, sizeof why);
-    if (text.len > LOTS_TEXT_MAX)
-        must(str_format(why, sizeof why, "over %d bytes", LOTS_TEXT_MAX));
+        text.len <= LOTS_JSON_TEXT_MAX && lots_json_clear(buf_str(&text), &out, why, sizeof why);
+    if (text.len > LOTS_JSON_TEXT_MAX)
+        must(str_format(why, sizeof why, "over %d bytes", LOTS_JSON_TEXT_MAX));
     if (is_good)
         printf("%.*s\n", STR_ARG(buf_str(&out)));
     else

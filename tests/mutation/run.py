@@ -22,8 +22,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from mutate import mutants_of
 from rig import PARALLEL, ROOT, Rig, read
 
-CORE = ["auction/clear.c", "auction/book.c", "auction/tie.c", "auction/policy.c", "auction/adder.c",
-        "auction/carve.c", "auction/frag.c", "auction/rfq.c"]
+CORE = ["auction/clear.c", "auction/rule.c", "auction/keys.c", "auction/even.c", "auction/tie.c", "auction/policy.c",
+        "auction/adder.c", "auction/carve.c", "auction/frag.c", "auction/rfq.c", "auction/book.c"]
 SURVIVORS = "tests/mutation/SURVIVORS.md"
 SHARE_MIN = 0.95
 SHORT_CASES, LONG_CASES = 150, 20000

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <cmocka.h>
 
 #include "auction/lots_json.h"
@@ -79,12 +80,12 @@ static void tie_hashes_are_those_of_the_vectors(void **state)
 
 struct text_case {
     const char *text;
-    const char *wanted; /* NULL: refused */
+    const char *wanted; /* the result, or how the refusal begins */
 };
 
 #define SEED "\"seed\":\"0000000000000000000000000000000000000000000000000000000000000001\""
 
-static void texts_are_read_strictly(void **state)
+static void lots_are_cleared_as_written(void **state)
 {
     (void)state;
     static const struct text_case cases[] = {
@@ -101,35 +102,87 @@ static void texts_are_read_strictly(void **state)
          "\"workloads\":{\"w\":{\"reserve\":110,\"k\":1,\"owner\":\"A\"}}}",
          "{\"K\":0,\"S_star\":null,\"accepted\":{},\"assignment\":{},\"sold\":{\"A\":0},"
          "\"pay_uniform\":{\"A\":0},\"theta\":{},\"pay_vickrey\":{\"A\":0}}"},
-        {"{\"sellers\":{},\"workloads\":{}}", NULL},
-        {"{" SEED ",\"sellers\":[],\"workloads\":{}}", NULL},
-        {"{" SEED ",\"sellers\":{\"A\":{}},\"workloads\":{}}", NULL},
-        {"{" SEED ",\"sellers\":{\"A\":{\"ask\":-1}},\"workloads\":{}}", NULL},
-        {"{" SEED ",\"sellers\":{\"A\":{\"ask\":1.5}},\"workloads\":{}}", NULL},
-        {"{" SEED ",\"sellers\":{\"A\":{\"ask\":1,\"blokcs\":2}},\"workloads\":{}}", NULL},
-        {"{" SEED ",\"sellers\":{\"A\":{\"ask\":1},\"A\":{\"ask\":2}},\"workloads\":{}}", NULL},
-        {"{" SEED ",\"sellers\":{\"A\":{\"ask\":1099511627775,\"adder\":1}},"
-         "\"workloads\":{}}", NULL},
-        {"{" SEED ",\"sellers\":{},\"workloads\":{\"w\":{\"reserve\":1,\"k\":0}}}", NULL},
-        {"{" SEED ",\"sellers\":{},\"workloads\":"
-         "{\"w\":{\"reserve\":1,\"k\":1,\"kmin\":2}}}", NULL},
-        {"{" SEED ",\"sellers\":{},\"workloads\":"
-         "{\"w\":{\"reserve\":1,\"k\":1,\"kmin\":0}}}", NULL},
-        {"{" SEED ",\"sellers\":{},\"workloads\":"
-         "{\"w\":{\"reserve\":1,\"k\":1,\"owner\":1}}}", NULL},
-        {"{" SEED ",\"fee_bp\":10001,\"sellers\":{},\"workloads\":{}}", NULL},
-        {"[1]", NULL},
-        {"[", NULL},
+        /* Owners that sell nothing here rent like anybody, whoever sells. */
+        {"{" SEED ",\"sellers\":{\"A\":{\"ask\":90},\"B\":{\"ask\":95}},"
+         "\"workloads\":{\"w\":{\"reserve\":110,\"k\":2,\"owner\":\"C\"},"
+         "\"v\":{\"reserve\":99,\"k\":1,\"owner\":\"B\"}}}",
+         "{\"K\":2,\"S_star\":110,\"accepted\":{\"w\":2},\"assignment\":{\"w\":[\"A/0\",\"B/0\"]},"
+         "\"sold\":{\"A\":1,\"B\":1},\"pay_uniform\":{\"A\":110,\"B\":110},"
+         "\"theta\":{\"A\":[110],\"B\":[110]},\"pay_vickrey\":{\"A\":110,\"B\":110}}"},
+        {"[]", "[]"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct buf out = {0};
         char why[200] = "";
-        bool is_good = lots_json_clear(str_of(cases[i].text), &out, why, sizeof(why));
-        if (is_good != (cases[i].wanted != NULL))
+        if (!lots_json_clear(str_of(cases[i].text), &out, why, sizeof(why)))
             fail_msg("%s: %s", cases[i].text, why);
-        if (is_good && !str_equal_c(buf_str(&out), cases[i].wanted))
+        if (!str_equal_c(buf_str(&out), cases[i].wanted))
             fail_msg("%s gave %.*s", cases[i].text, STR_ARG(buf_str(&out)));
-        assert_true(is_good || why[0] != '\0');
+        buf_finish(&out);
+    }
+}
+
+#define SELLER(members)   "{" SEED ",\"sellers\":{\"A\":" members "},\"workloads\":{}}"
+#define WORKLOAD(members) "{" SEED ",\"sellers\":{},\"workloads\":{\"w\":" members "}}"
+
+/* What is refused says where, which fault, and what would be right. */
+static void bad_lots_are_refused_by_kind_and_place(void **state)
+{
+    (void)state;
+    static const struct text_case cases[] = {
+        {SELLER("{\"ask\":0}"),
+         "/sellers/A/ask: out_of_range: must be a whole number from 1 to 1099511627775"},
+        {SELLER("{\"ask\":-1}"),
+         "/sellers/A/ask: out_of_range: must be a whole number from 1 to 1099511627775"},
+        {SELLER("{\"ask\":1099511627776}"),
+         "/sellers/A/ask: out_of_range: must be a whole number from 1 to 1099511627775"},
+        {SELLER("{\"ask\":9223372036854775808}"), "line 1 column "},
+        {SELLER("{\"ask\":1.5}"), "/sellers/A/ask: wrong_type: must be a whole number from 1"},
+        {SELLER("{\"ask\":null}"), "/sellers/A/ask: wrong_type: "},
+        {SELLER("{}"), "/sellers/A/ask: missing: must be there"},
+        {SELLER("7"), "/sellers/A: wrong_type: must be an object"},
+        {SELLER("{\"ask\":1,\"blokcs\":2}"), "/sellers/A: unknown_member: blokcs"},
+        {SELLER("{\"ask\":1,\"blocks\":0}"), "/sellers/A/blocks: out_of_range: "},
+        {SELLER("{\"ask\":1,\"blocks\":10000001}"), "/sellers/A/blocks: out_of_range: "},
+        {SELLER("{\"ask\":1,\"adder\":-1}"), "/sellers/A/adder: out_of_range: "},
+        {SELLER("{\"ask\":1,\"adder\":1099511627775}"),
+         "/sellers/A: out_of_range: ask and adder together exceed 1099511627775"},
+        {"{" SEED ",\"sellers\":{\"A\":{\"ask\":1,\"blocks\":10000000},\"B\":{\"ask\":1}},"
+         "\"workloads\":{}}", "/sellers/B/blocks: too_many: a lot has at most 10000000 blocks"},
+        /* Two floors of one account. */
+        {SELLER("{\"ask\":1},\"A\":{\"ask\":2}"), "line 1 column "},
+        {WORKLOAD("{\"reserve\":-1,\"k\":1}"), "/workloads/w/reserve: out_of_range: "},
+        {WORKLOAD("{\"reserve\":1099511627776,\"k\":1}"), "/workloads/w/reserve: out_of_range: "},
+        {WORKLOAD("{\"k\":1}"), "/workloads/w/reserve: missing: "},
+        {WORKLOAD("{\"reserve\":1}"), "/workloads/w/k: missing: "},
+        {WORKLOAD("{\"reserve\":1,\"k\":0}"), "/workloads/w/k: out_of_range: "},
+        {WORKLOAD("{\"reserve\":1,\"k\":1,\"kmin\":2}"),
+         "/workloads/w/kmin: out_of_range: must be a whole number from 1 to 1"},
+        {WORKLOAD("{\"reserve\":1,\"k\":1,\"kmin\":0}"), "/workloads/w/kmin: out_of_range: "},
+        {WORKLOAD("{\"reserve\":1,\"k\":1,\"owner\":1}"), "/workloads/w/owner: wrong_type: "},
+        {WORKLOAD("{\"reserve\":1,\"k\":1,\"class\":\"h100\"}"),
+         "/workloads/w: unknown_member: class"},
+        {WORKLOAD("[]"), "/workloads/w: wrong_type: must be an object"},
+        {"{\"sellers\":{},\"workloads\":{}}", "/seed: wrong_type: must be 64 hex digits"},
+        {"{" SEED ",\"sellers\":[],\"workloads\":{}}", ": wrong_type: a lot has objects"},
+        {"{" SEED ",\"sellers\":{}}", ": wrong_type: a lot has objects"},
+        {"{" SEED ",\"fee_bp\":10001,\"sellers\":{},\"workloads\":{}}",
+         "/fee_bp: out_of_range: must be a whole number from 0 to 10000"},
+        {"{" SEED ",\"fee_bp\":-1,\"sellers\":{},\"workloads\":{}}", "/fee_bp: out_of_range: "},
+        {"[" SELLER("{\"ask\":1}") "," SELLER("{\"ask\":0}") "]",
+         "/1/sellers/A/ask: out_of_range: "},
+        {"[1]", "/0: wrong_type: "},
+        {"1", "line 1 column "},
+        {"[", "line 1 column "},
+        {"", "line 1 column "},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct buf out = {0};
+        char why[256] = "";
+        if (lots_json_clear(str_of(cases[i].text), &out, why, sizeof(why)))
+            fail_msg("%s was taken", cases[i].text);
+        if (strncmp(why, cases[i].wanted, strlen(cases[i].wanted)) != 0)
+            fail_msg("%s: %s", cases[i].text, why);
         buf_finish(&out);
     }
 }
@@ -170,7 +223,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_vector_comes_out_as_published),
         cmocka_unit_test(tie_hashes_are_those_of_the_vectors),
-        cmocka_unit_test(texts_are_read_strictly),
+        cmocka_unit_test(lots_are_cleared_as_written),
+        cmocka_unit_test(bad_lots_are_refused_by_kind_and_place),
         cmocka_unit_test(a_chain_value_is_checked_against_its_anchor),
         cmocka_unit_test(the_seed_hashes_its_parts_in_order),
     };
