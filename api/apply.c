@@ -275,7 +275,7 @@ static enum flow_next apply_answer(struct flow *flow)
 {
     const struct workload_apply_query *query = api_call_of(flow)->query;
     struct workload_apply *state = flow->state;
-    const struct workload_order *order = &state->order;
+    struct workload_order *order = &state->order;
     if (query->dry_run)
         return dry_run_start(flow, order->change);
     struct json_out *out = api_json(flow);
@@ -285,7 +285,7 @@ static enum flow_next apply_answer(struct flow *flow)
     workload_put(out, &order->watch.row);
     json_object_close(out);
     if (strcmp(order->change, "none") != 0)
-        posting_put_promise(flow, out, &order->watch.row);
+        posting_put_promise(flow, out, order);
     json_object_close(out);
     api_set_header(flow, "ETag", flow_printf(flow, "\"%d\"", (int)order->watch.row.version));
     return api_reply_json(flow, strcmp(order->change, "created") == 0 ? 201 : 200);

@@ -133,7 +133,8 @@ static enum flow_next ask_put_reply(struct flow *flow)
                      .arrived_round = row.round,
                      .updated_at_us = row.updated_at_us,
                  });
-    promise_put(out, "promise", &promise, &call->thread->world->market_secret);
+    promise_sign(&(struct promise *){&promise}, 1, &call->thread->world->market_secret);
+    promise_put(out, "promise", &promise, &call->thread->world->market_public);
     json_object_close(out);
     return api_reply_json(flow, 200);
 }

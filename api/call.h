@@ -92,6 +92,7 @@ struct api_thread {
     struct hub *hub;
     struct cache *cache; /* never NULL; may be down */
     struct auth *auth;
+    struct notary *notary;
     struct api_world *world;
     struct api_catalogue
         *catalogue; /* catalogue.h; NULL until somebody asks, released at the end */

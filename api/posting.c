@@ -230,17 +230,29 @@ enum flow_next posting_refuse_short(struct flow *flow, int64_t hold_uusd, int64_
                      money_format_usd(hold_uusd - wallet_uusd, missing));
 }
 
-void posting_put_promise(struct flow *flow, struct json_out *out,
-                         const struct workload_get_out *workload)
+static void fill_promise(struct flow *flow, struct workload_order *order)
+{
+    const struct workload_get_out *workload = &order->watch.row;
+    struct promise *promise = &order->notary.promise;
+    promise->market = api_call_of(flow)->thread->world->settings.market;
+    promise->round = workload->arrived_round;
+    promise->place = workload->place;
+    must(sha256_of_slice(workload->message_sha256, &promise->message_sha256));
+}
+
+enum flow_next posting_sign(struct flow *flow, struct workload_order *order)
+{
+    fill_promise(flow, order);
+    return notary_sign(flow, &order->notary);
+}
+
+void posting_put_promise(struct flow *flow, struct json_out *out, struct workload_order *order)
 {
     const struct api_world *world = api_call_of(flow)->thread->world;
-    struct promise promise = {
-        .market = world->settings.market,
-        .round = workload->arrived_round,
-        .place = workload->place,
-    };
-    must(workload->message_sha256.len == sizeof(promise.message_sha256.bytes));
-    memcpy(promise.message_sha256.bytes, workload->message_sha256.at,
-           sizeof(promise.message_sha256.bytes));
-    promise_put(out, "promise", &promise, &world->market_secret);
+    struct promise *promise = &order->notary.promise;
+    if (promise->count == 0) {
+        fill_promise(flow, order);
+        promise_sign(&promise, 1, &world->market_secret);
+    }
+    promise_put(out, "promise", promise, &world->market_public);
 }

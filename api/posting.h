@@ -6,6 +6,7 @@
 #ifndef UNDERCUT_API_POSTING_H
 #define UNDERCUT_API_POSTING_H
 
+#include "api/notary.h"
 #include "api/watch.h"
 #include "broker/io/db.h"
 #include "broker/market/terms.h"
@@ -24,6 +25,7 @@ struct workload_order {
     const char *change; /* "none", "created", "updated" or "replaced" */
     struct db_call found, stored, twin;
     struct workload_store_out row;
+    struct notary_wait notary;
     int tries_count;
 };
 
@@ -41,8 +43,9 @@ struct workload_get_out posting_stored(const struct posting *posting,
                                        const struct workload_store_out *row);
 /* Fails the flow with what is missing, in USD. */
 enum flow_next posting_refuse_short(struct flow *flow, int64_t hold_uusd, int64_t wallet_uusd);
-/* "promise": {...} of a workload whose latest arrival this is. */
-void posting_put_promise(struct flow *flow, struct json_out *out,
-                         const struct workload_get_out *workload);
+/* Has the promise of the order's latest arrival signed among those of this turn; waits. */
+enum flow_next posting_sign(struct flow *flow, struct workload_order *order);
+/* "promise": {...}, signed alone unless posting_sign() was there before. */
+void posting_put_promise(struct flow *flow, struct json_out *out, struct workload_order *order);
 
 #endif

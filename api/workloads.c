@@ -51,7 +51,7 @@ static enum flow_next create_stored(struct flow *flow)
     if (state->watch.goal != WATCH_ONCE)
         return flow_goto(flow, "look");
     state->watch.row = posting_stored(&state->posting, &state->row);
-    return flow_goto(flow, "answer");
+    return flow_goto(flow, "sign");
 }
 
 static enum flow_next create_ask_why(struct flow *flow)
@@ -101,13 +101,18 @@ static enum flow_next create_judge(struct flow *flow)
     return flow_goto(flow, "store");
 }
 
+static enum flow_next create_sign(struct flow *flow)
+{
+    return posting_sign(flow, flow->state);
+}
+
 static enum flow_next create_answer(struct flow *flow)
 {
     struct workload_order *state = flow->state;
     struct json_out *out = api_json(flow);
     json_object_open(out, NULL);
     workload_put(out, &state->watch.row);
-    posting_put_promise(flow, out, &state->watch.row);
+    posting_put_promise(flow, out, state);
     json_object_close(out);
     api_set_header(flow, "ETag", flow_printf(flow, "\"%d\"", (int)state->watch.row.version));
     return api_reply_json(flow, 201);
@@ -121,6 +126,7 @@ const struct flow_step workload_create_steps[] = {
     {"ask_why", create_ask_why},
     {"judge", create_judge},
     WORKLOAD_WATCH_STEPS,
+    {"sign", create_sign},
     {"answer", create_answer},
     DRY_RUN_STEPS,
     {0},

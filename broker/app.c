@@ -15,6 +15,7 @@
 #include "api/catalogue.h"
 #include "api/jwt.h"
 #include "api/metrics.h"
+#include "api/notary.h"
 #include "api/rate.h"
 #include "api/router.h"
 #include "broker/base/log.h"
@@ -166,6 +167,7 @@ static void open_thread(struct app *app, int index)
         .hub = app->hub,
         .cache = cache_create(loop, app->config->redis_url, app->config->market),
         .auth = auth_create(app->world.jwt_keys),
+        .notary = notary_create(loop, &app->world.market_secret),
         .world = &app->world,
         .index = index,
     };
@@ -181,6 +183,7 @@ static void close_thread(struct api_thread *thread)
     api_catalogue_release(thread->catalogue);
     cache_destroy(thread->cache);
     auth_destroy(thread->auth);
+    notary_destroy(thread->notary);
 }
 
 /* ---- the roles */

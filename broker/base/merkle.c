@@ -208,27 +208,34 @@ struct merkle_source merkle_table_source(struct merkle_table *table)
 
 /* Checking -------------------------------------------------------------------------------------*/
 
-bool merkle_path_holds(const struct merkle_proof *proof, uint64_t size, uint64_t index,
-                       const struct sha256 *leaf, const struct sha256 *root)
+bool merkle_path_climb(const struct merkle_proof *proof, uint64_t size, uint64_t index,
+                       const struct sha256 *leaf, struct sha256 *ret_root)
 {
+    *ret_root = *leaf;
     if (index >= size || proof->count > MERKLE_PROOF_MAX)
         return false;
     uint64_t place = index, last = size - 1;
-    struct sha256 reached = *leaf;
     for (size_t i = 0; i < proof->count; i++) {
         if (last == 0)
             return false;
         if (place % 2 == 1 || place == last) {
-            reached = merkle_node(&proof->hashes[i], &reached);
+            *ret_root = merkle_node(&proof->hashes[i], ret_root);
             for (; place % 2 == 0 && place != 0; place /= 2)
                 last /= 2;
         } else {
-            reached = merkle_node(&reached, &proof->hashes[i]);
+            *ret_root = merkle_node(ret_root, &proof->hashes[i]);
         }
         place /= 2;
         last /= 2;
     }
-    return last == 0 && sha256_equal(&reached, root);
+    return last == 0;
+}
+
+bool merkle_path_holds(const struct merkle_proof *proof, uint64_t size, uint64_t index,
+                       const struct sha256 *leaf, const struct sha256 *root)
+{
+    struct sha256 reached;
+    return merkle_path_climb(proof, size, index, leaf, &reached) && sha256_equal(&reached, root);
 }
 
 /* Climbs from the edge of the smaller tree, building both roots at once. */

@@ -84,6 +84,10 @@ struct merkle_source merkle_table_source(struct merkle_table *table);
 
 /* ---- checking; nothing given is trusted */
 
+/* The root that the leaf and its path lead to, for one that is not known by itself; false: the path
+ * is not one of a tree of this size. */
+MUST_USE bool merkle_path_climb(const struct merkle_proof *proof, uint64_t size, uint64_t index,
+                                const struct sha256 *leaf, struct sha256 *ret_root);
 MUST_USE bool merkle_path_holds(const struct merkle_proof *proof, uint64_t size, uint64_t index,
                                 const struct sha256 *leaf, const struct sha256 *root);
 /* before == size: the roots are equal and the proof is empty. before 0: any tree, empty proof. */

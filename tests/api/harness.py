@@ -53,6 +53,22 @@ def ed25519_sign(secret, text):
     return out.raw
 
 
+def promise_holds(promise):
+    """The leaf and its path lead to a root that the market's key has signed (openapi.yaml, Promise)."""
+    batch = promise["batch"]
+    place, last = batch["index"], batch["count"] - 1
+    root = hashlib.sha256(b"\0" + promise["place"].to_bytes(8, "big") + bytes.fromhex(promise["message_sha256"])).digest()
+    path = [bytes.fromhex(h) for h in batch["path"]]
+    while last > 0:
+        if place % 2:
+            root = hashlib.sha256(b"\1" + path.pop(0) + root).digest()
+        elif place < last:
+            root = hashlib.sha256(b"\1" + root + path.pop(0)).digest()
+        place, last = place // 2, last // 2
+    text = f"undercut/promise/v2|{promise['market']}|{promise['round']}|{batch['count']}|{root.hex()}"
+    return not path and ed25519_verifies(unb64(promise["public_key"]), text.encode(), unb64(promise["signature"]))
+
+
 def ed25519_verifies(public, text, signature):
     return len(signature) == 64 and _sodium.crypto_sign_verify_detached(
         signature, text, ctypes.c_ulonglong(len(text)), public) == 0

@@ -8,7 +8,7 @@ import struct
 import unittest
 import uuid
 
-from harness import ApiCase, ed25519_verifies, manifest, unb64
+from harness import ApiCase, manifest, promise_holds, unb64
 
 NOBODY = 10 ** 18  # a score that no other seller offers
 
@@ -263,9 +263,8 @@ class RoundsTest(ApiCase):
         """A promise is signed with the key that nodes know, and its message is a leaf of its round's root."""
         for workload in made:
             p = workload["promise"]
-            text = f"undercut/promise/v1|{p['market']}|{p['round']}|{p['place']}|{p['message_sha256']}"
             self.assertEqual(unb64(p["public_key"]), self.sellers[0].market_public)
-            self.assertTrue(ed25519_verifies(unb64(p["public_key"]), text.encode(), unb64(p["signature"])))
+            self.assertTrue(promise_holds(p))
             stored = self.sql(f"select encode(message_sha256, 'hex') from arrivals where market = 'main'"
                               f" and round = {p['round']} and place = {p['place']}")
             self.assertEqual(stored, p["message_sha256"])

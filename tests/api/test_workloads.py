@@ -7,7 +7,7 @@ import unittest
 
 import yaml
 
-from harness import ApiCase, manifest, simulated
+from harness import ApiCase, manifest, promise_holds, simulated
 
 MS = 1000
 
@@ -350,6 +350,13 @@ class PostTest(ApiCase):
         self.refused(422, "invalid_field", self.tenant.get, f"/v1/workloads/{made['workload_id']}?timeout_s=121")
 
     def test_promises_are_signed_and_kept(self):
+        many = [made["promise"] for made in self.at_once(
+            16, lambda i: self.tenant.post("/v1/workloads", manifest(name=f"promised-{i}")))]
+        self.assertTrue(all(promise_holds(promise) for promise in many))
+        self.assertEqual(len({promise["place"] for promise in many}), 16)
+        for i in range(16):
+            self.tenant.delete(f"/v1/workloads/promised-{i}")
+        self.assertFalse(promise_holds(dict(many[0], place=many[1]["place"])))
         made = self.tenant.post("/v1/workloads", manifest())
         promise = made["promise"]
         self.until("its round", lambda: int(self.sql(

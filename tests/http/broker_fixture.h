@@ -14,6 +14,7 @@
 #include "api/auth.h"
 #include "api/jwt.h"
 #include "api/metrics.h"
+#include "api/notary.h"
 #include "api/rate.h"
 #include "api/router.h"
 #include "broker/base/json.h"
@@ -94,6 +95,7 @@ static inline void broker_open(struct broker *broker)
         .hub = broker->api.hub,
         .cache = cache_create(loop, "", "main"),
         .auth = auth_create(broker->jwt_keys),
+        .notary = notary_create(loop, &broker->api.market_secret),
         .world = &broker->api,
     };
     server_run(broker->server);
@@ -104,6 +106,7 @@ static inline void broker_close(struct broker *broker)
     server_drain(broker->server, 2000);
     server_stop(broker->server);
     auth_destroy(broker->thread.auth);
+    notary_destroy(broker->thread.notary);
     cache_destroy(broker->thread.cache);
     db_destroy(broker->thread.db);
     hub_destroy(broker->api.hub);

@@ -165,15 +165,17 @@ static void an_ask_is_answered_with_a_promise(void **state)
     const char *path = "/v1/asks/rtx-4090/eu-west";
     assert_int_equal(ask("PUT", path, key_one, "{\"price_uusd_per_device_hour\":310000}"), 200);
     const json_t *promise = json_object_get(broker.json, "promise");
-    uint8_t digest[32];
+    uint8_t leaf[40]; /* be64(place) | message */
     struct ed25519_signature signature;
-    assert_true(hex_decode(json_str(promise, "message_sha256"), digest, sizeof(digest)));
+    assert_true(hex_decode(json_str(promise, "message_sha256"), leaf + 8, 32));
+    for (int i = 0; i < 8; i++)
+        leaf[i] = (uint8_t)(json_i64(promise, "place", -1) >> (8 * (7 - i)));
+    struct sha256 root = merkle_leaf(leaf, sizeof(leaf)); /* alone in its batch */
     assert_int_equal(base64url_decode(json_str(promise, "signature"), signature.bytes, 64), 64);
     char text[256], hex[65];
-    hex_encode(digest, sizeof(digest), hex);
-    must(str_format(text, sizeof(text), "undercut/promise/v1|main|%lld|%lld|%s",
-                    (long long)json_i64(promise, "round", -1),
-                    (long long)json_i64(promise, "place", -1), hex));
+    hex_encode(root.bytes, sizeof(root.bytes), hex);
+    must(str_format(text, sizeof(text), "undercut/promise/v2|main|%lld|1|%s",
+                    (long long)json_i64(promise, "round", -1), hex));
     assert_true(ed25519_verify(&broker.api.market_public, &signature, text, strlen(text)));
 
     assert_int_equal(ask("GET", "/v1/asks", key_one, NULL), 200);
