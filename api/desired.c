@@ -18,8 +18,9 @@ struct sha256 desired_version(const struct desired_rows *rows)
         struct node_lease_list_out row;
         char id[ID_TEXT_SIZE];
         node_lease_list_get(rows->leases, i, &row);
-        buf_add_format(&text, "lease %s %d %s %.*s\n", uuid_text(row.lease_id, id), row.epoch,
-                       is_stopping(&row) ? "stop" : "run", STR_ARG(row.close_reason));
+        buf_add_format(&text, "lease %s %d %s %.*s %d\n", uuid_text(row.lease_id, id), row.epoch,
+                       is_stopping(&row) ? "stop" : "run", STR_ARG(row.close_reason),
+                       row.has_interrupt_at);
     }
     for (int i = 0; i < rows->asks->row_count; i++) {
         struct ask_list_of_node_out row;
@@ -117,6 +118,7 @@ static bool lease_put(struct json_out *out, const struct node_lease_list_out *ro
     json_put_i64(out, "disk_mib", row->disk_mib);
     manifest_put(out, row->manifest);
     bool is_open = secrets_put(out, row->secrets_sealed, secret_key);
+    put_or_null(out, "interrupt_at_us", row->has_interrupt_at, row->interrupt_at_us);
     json_put_null(out, "adopt_until_us"); /* a container that still runs may always be adopted */
     json_object_close(out);
     return is_open;

@@ -247,6 +247,14 @@ static void take_trust(struct schema_binding *binding, const struct manifest *ma
     ret->trust_min = placement_trust_min_text(trust);
 }
 
+/* Guaranteed leases are backed by an operator's record, and nobody has one yet. */
+static void check_tier(struct schema_binding *binding, const struct manifest *manifest)
+{
+    if (manifest->tier == MANIFEST_TIER_GUARANTEED)
+        schema_refuse(binding, ERR_TIER_CLOSED, "/tier", "tier_closed",
+                      "no operator has the record that guaranteed leases need; use flexible");
+}
+
 static void check_cpu(struct schema_binding *binding, const struct resources *resources)
 {
     if (resources->has_cpu && resources->has_vcpu)
@@ -297,6 +305,7 @@ bool manifest_terms(struct schema_binding *binding, const struct manifest *manif
         .on_interruption = manifest_on_interruption_text(manifest->on_interruption),
         .on_degraded = manifest_on_degraded_text(manifest->on_degraded),
     };
+    check_tier(binding, manifest);
     check_cpu(binding, &manifest->resources);
     check_names(binding, manifest);
     take_price(binding, manifest, ret);

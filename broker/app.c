@@ -218,6 +218,9 @@ static void start_leader(struct app *app)
         .node_freeze_pct = (int32_t)config->node_freeze_pct,
         .start_timeout_ms = config->start_timeout_ms,
         .final_receipt_ms = config->final_receipt_ms,
+        .tiers = {.spot_notice_ms = config->spot_notice_ms,
+                  .flexible_notice_ms = config->flexible_notice_ms,
+                  .tenure_ms = config->spot_tenure_ms},
         .fee_bp = (uint32_t)config->fee_bp,
     });
     app->world.leader = app->leader;

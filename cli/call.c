@@ -77,6 +77,7 @@ int exit_of_slug(struct str slug)
         {"malformed_request", EXIT_USAGE},
         {"invalid_field", EXIT_USAGE},
         {"not_supported_yet", EXIT_USAGE},
+        {"tier_closed", EXIT_USAGE},
         {"body_too_large", EXIT_USAGE},
         {"unsupported_media_type", EXIT_USAGE},
     };

@@ -1,5 +1,5 @@
 /* The happy path is: load demand, load the supply it can use, route, clear, lock what won and look
- * again, store leases, lot figures and the record.
+ * again, give notice to whoever has to leave, store leases, lot figures and the record.
  * Failure modes are: a guard that no longer holds (its workload or block is taken out and the round
  * is cleared again, GUARD_TRIES_MAX times at most), and any database error, which the caller
  * answers with a rollback; then the frozen round is void.
@@ -26,6 +26,7 @@ struct commit {
     struct supply supply;
     struct round_clearing clearing;
     struct sql_result *replicas; /* locked ones, by workload and index */
+    struct sql_result *holders;  /* locked leases that may be pre-empted; NULL: none */
     struct round_report *report;
 };
 
@@ -48,6 +49,10 @@ static enum err_code commit_load_supply(struct commit *commit)
         .regions_count = demand_regions(&commit->demands, regions, PLACES_MAX),
         .classes_count = demand_classes(&commit->demands, classes, PLACES_MAX),
         .round = commit->round->round,
+        .wants_spot = demand_has(&commit->demands, true),
+        .wants_higher = demand_has(&commit->demands, false),
+        .tiers = commit->round->kind == RECORD_NOW ? NULL : world->tiers,
+        .at_us = commit->demands.at[0].at_us,
     };
     enum err_code err = supply_load(world->office->session, &query, &commit->supply);
     if (err == ERR_OK)
@@ -88,6 +93,7 @@ static enum err_code commit_clear(struct commit *commit)
     const struct round_input input = {.supply = &commit->supply,
                                       .demands = &commit->demands,
                                       .indexes = commit->world->indexes,
+                                      .tiers = commit->world->tiers,
                                       .seed = commit->round->seed};
     round_clearing_finish(&commit->clearing);
     if (round_clear(&input, &commit->clearing))
@@ -151,7 +157,15 @@ static enum err_code replicas_lock(struct commit *commit)
     return err;
 }
 
-static enum err_code devices_lock(struct commit *commit, struct uuid_set *ret_set)
+struct device_lock { /* a device that nobody has won yet; its id comes first, for set_has() */
+    struct uuid device_id, holder_id;
+};
+struct device_locks {
+    struct device_lock *at;
+    size_t count;
+};
+
+static enum err_code devices_lock(struct commit *commit, struct device_locks *ret_locks)
 {
     const struct round_clearing *clearing = &commit->clearing;
     struct uuid *ids = array_of((size_t)clearing->awards_count * BLOCK_DEVICES_MAX, sizeof(*ids));
@@ -162,16 +176,75 @@ static enum err_code devices_lock(struct commit *commit, struct uuid_set *ret_se
     const struct award_lock_devices_in in = {.device_ids = ids, .device_ids_count = ids_count};
     struct sql_result *result = NULL;
     enum err_code err = award_lock_devices_run(commit->world->office->session, &in, &result);
-    ret_set->count = err == ERR_OK ? (size_t)sql_result_rows(result) : 0;
-    ret_set->at = array_of(ret_set->count, sizeof(struct uuid));
-    for (size_t i = 0; i < ret_set->count; i++) {
+    ret_locks->count = err == ERR_OK ? (size_t)sql_result_rows(result) : 0;
+    ret_locks->at = array_of(ret_locks->count, sizeof(*ret_locks->at));
+    for (size_t i = 0; i < ret_locks->count; i++) {
         struct award_lock_devices_out row;
         award_lock_devices_row(result, (int)i, &row);
-        ret_set->at[i] = row.device_id;
+        ret_locks->at[i] = (struct device_lock){
+            row.device_id, row.has_holder_id ? row.holder_id : (struct uuid){{0}}};
     }
     sql_result_release(result);
     free(ids);
     return err;
+}
+
+/* Leases that would have to leave, each as often as it has devices. The caller frees. */
+static struct uuid *holders_list(const struct commit *commit, size_t *ret_count)
+{
+    const struct round_clearing *clearing = &commit->clearing;
+    struct uuid *ids = array_of((size_t)clearing->awards_count * BLOCK_DEVICES_MAX, sizeof(*ids));
+    *ret_count = 0;
+    for (uint32_t i = 0; i < clearing->awards_count; i++)
+        for (uint32_t j = 0; j < clearing->awards[i].block->devices_count; j++)
+            if (!uuid_is_nil(clearing->awards[i].block->devices[j].holder_id))
+                ids[(*ret_count)++] = clearing->awards[i].block->devices[j].holder_id;
+    return ids;
+}
+
+/* Leases are locked after the workloads and before the replicas, as everywhere. */
+static enum err_code holders_lock(struct commit *commit)
+{
+    const struct round_clearing *clearing = &commit->clearing;
+    struct session *session = commit->world->office->session;
+    sql_result_release(commit->holders);
+    commit->holders = NULL;
+    struct award_lock_holders_in in = {.lease_ids_count = 0};
+    struct uuid *lease_ids = holders_list(commit, &in.lease_ids_count);
+    in.lease_ids = lease_ids;
+    enum err_code err = ERR_OK;
+    if (in.lease_ids_count > 0) {
+        struct uuid *ids = array_of(clearing->awards_count, sizeof(*ids));
+        for (uint32_t i = 0; i < clearing->awards_count; i++)
+            ids[i] = clearing->awards[i].demand->workload_id;
+        const struct award_lock_workloads_in workloads = {
+            .workload_ids = ids, .workload_ids_count = clearing->awards_count};
+        err = award_lock_workloads_run(session, &workloads, NULL);
+        if (err == ERR_OK)
+            err = award_lock_holders_run(session, &in, &commit->holders);
+        free(ids);
+    }
+    free(lease_ids);
+    return err;
+}
+
+/* False: it left meanwhile, or must not be pre-empted any more. */
+static bool holder_find(const struct commit *commit, const struct uuid *lease_id,
+                        struct award_lock_holders_out *ret_row)
+{
+    int count = commit->holders != NULL ? sql_result_rows(commit->holders) : 0;
+    for (int low = 0, high = count; low < high;) {
+        int middle = low + (high - low) / 2;
+        award_lock_holders_row(commit->holders, middle, ret_row);
+        int order = uuid_order(&ret_row->lease_id, lease_id);
+        if (order == 0)
+            return true;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return false;
 }
 
 /* First row of a workload's locked replicas and how many there are. */
@@ -197,13 +270,24 @@ static int replicas_of(const struct commit *commit, const struct uuid *workload_
     return low;
 }
 
-static bool block_stands(const struct supply_block *block, const struct uuid_set *nodes,
-                         const struct uuid_set *devices)
+/* Nobody has won it meanwhile, and who holds it is who held it when supply was read. */
+static bool device_stands(const struct commit *commit, const struct supply_device *device,
+                          const struct device_locks *locks)
+{
+    struct award_lock_holders_out row;
+    const struct device_lock *lock =
+        bsearch(&device->device_id, locks->at, locks->count, sizeof(*lock), uuid_order);
+    return lock != NULL && uuid_equal(lock->holder_id, device->holder_id) &&
+           (uuid_is_nil(lock->holder_id) || holder_find(commit, &lock->holder_id, &row));
+}
+
+static bool block_stands(const struct commit *commit, const struct supply_block *block,
+                         const struct uuid_set *nodes, const struct device_locks *locks)
 {
     if (!set_has(nodes, &block->node->node_id))
         return false;
     for (uint32_t i = 0; i < block->devices_count; i++)
-        if (!set_has(devices, &block->devices[i].device_id))
+        if (!device_stands(commit, &block->devices[i], locks))
             return false;
     return true;
 }
@@ -211,7 +295,7 @@ static bool block_stands(const struct supply_block *block, const struct uuid_set
 /* Takes out what does not stand; says how much that was. Also gives each award its turn among its
  * workload's replicas. */
 static uint32_t awards_judge(struct commit *commit, const struct uuid_set *nodes,
-                             const struct uuid_set *devices)
+                             const struct device_locks *locks)
 {
     uint32_t refused_count = 0;
     for (uint32_t i = 0; i < commit->demands.count; i++)
@@ -219,7 +303,7 @@ static uint32_t awards_judge(struct commit *commit, const struct uuid_set *nodes
     for (uint32_t i = 0; i < commit->clearing.awards_count; i++) {
         struct round_award *award = &commit->clearing.awards[i];
         int waiting = 0;
-        if (!block_stands(award->block, nodes, devices)) {
+        if (!block_stands(commit, award->block, nodes, locks)) {
             award->block->is_gone = true;
             refused_count++;
         }
@@ -235,15 +319,18 @@ static uint32_t awards_judge(struct commit *commit, const struct uuid_set *nodes
 
 static enum err_code awards_guard(struct commit *commit, uint32_t *ret_refused_count)
 {
-    struct uuid_set nodes = {.count = 0}, devices = {.count = 0};
+    struct uuid_set nodes = {.count = 0};
+    struct device_locks locks = {.count = 0};
     enum err_code err = nodes_lock(commit, &nodes);
+    if (err == ERR_OK)
+        err = holders_lock(commit);
     if (err == ERR_OK)
         err = replicas_lock(commit);
     if (err == ERR_OK)
-        err = devices_lock(commit, &devices);
-    *ret_refused_count = err == ERR_OK ? awards_judge(commit, &nodes, &devices) : 0;
+        err = devices_lock(commit, &locks);
+    *ret_refused_count = err == ERR_OK ? awards_judge(commit, &nodes, &locks) : 0;
     free(nodes.at);
-    free(devices.at);
+    free(locks.at);
     return err;
 }
 
@@ -281,6 +368,21 @@ static struct str device_list(const struct supply_block *block, char text[DEVICE
     return (struct str){text, len};
 }
 
+/* How long whoever holds the block may stay: its notice, or what is left of it. */
+static int64_t wait_ms(const struct commit *commit, const struct supply_block *block)
+{
+    int64_t longest_ms = 0;
+    for (uint32_t i = 0; i < block->devices_count; i++) {
+        struct award_lock_holders_out row;
+        if (uuid_is_nil(block->devices[i].holder_id))
+            continue;
+        must(holder_find(commit, &block->devices[i].holder_id, &row));
+        int64_t left_ms = row.has_left_ms ? row.left_ms : commit->world->tiers->spot_notice_ms;
+        longest_ms = left_ms > longest_ms ? left_ms : longest_ms;
+    }
+    return longest_ms;
+}
+
 static struct award_store_in award_row(const struct commit *commit, const struct round_award *award,
                                        char devices[DEVICE_LIST_SIZE])
 {
@@ -301,7 +403,44 @@ static struct award_store_in award_row(const struct commit *commit, const struct
         .adder_uusd_per_hour = award->adder_uusd_per_hour,
         .device_ids = device_list(award->block, devices),
         .is_simulated = award->block->devices[0].is_simulated,
+        .wait_ms = wait_ms(commit, award->block),
     };
+}
+
+static void party_add(struct round_report *report, const struct lease_parties *parties)
+{
+    report->parties[report->parties_count++] = *parties;
+}
+
+/* Whoever holds what was won has to leave: it is told so in the transaction that sells it. */
+static enum err_code notices_store(struct commit *commit)
+{
+    uint32_t count = commit->holders != NULL ? (uint32_t)sql_result_rows(commit->holders) : 0;
+    struct lease_interrupt_in *rows = array_of(count, sizeof(*rows));
+    for (uint32_t i = 0; i < count; i++) {
+        struct award_lock_holders_out row;
+        award_lock_holders_row(commit->holders, (int)i, &row);
+        rows[i] = lease_notice(commit->world->tiers, CLOSE_PREEMPTED,
+                               &(struct lease_noticed){.lease_id = row.lease_id,
+                                                       .epoch = row.epoch,
+                                                       .tier = row.tier,
+                                                       .stop_grace_s = row.stop_grace_s});
+    }
+    struct sql_result *result = NULL;
+    enum err_code err = count == 0 ? ERR_OK
+                                   : lease_interrupt_run(commit->world->office->session, rows,
+                                                         count, &result);
+    for (int i = 0; err == ERR_OK && count > 0 && i < sql_result_rows(result); i++) {
+        struct lease_interrupt_out row;
+        lease_interrupt_row(result, i, &row);
+        party_add(commit->report, &(struct lease_parties){
+                                      row.workload_id, row.account_id, row.operator_account_id,
+                                      row.node_id});
+        commit->report->noticed_count++;
+    }
+    sql_result_release(result);
+    free(rows);
+    return err;
 }
 
 static void sold_note(struct round_report *report, const struct supply_block *block)
@@ -315,18 +454,17 @@ static enum err_code awards_store(struct commit *commit)
     uint32_t count = commit->clearing.awards_count;
     struct award_store_in *rows = array_of(count, sizeof(*rows));
     char(*devices)[DEVICE_LIST_SIZE] = array_of(count, sizeof(*devices));
-    commit->report->parties = array_of(count, sizeof(struct lease_parties));
     commit->report->devices = array_of((size_t)count * BLOCK_DEVICES_MAX, sizeof(struct uuid));
     for (uint32_t i = 0; i < count; i++) {
         const struct round_award *award = &commit->clearing.awards[i];
         rows[i] = award_row(commit, award, devices[i]);
         sold_note(commit->report, award->block);
-        commit->report->parties[i] = (struct lease_parties){
-            .workload_id = award->demand->workload_id,
-            .account_id = award->demand->account_id,
-            .operator_account_id = award->block->node->account_id,
-            .node_id = award->block->node->node_id,
-        };
+        party_add(commit->report, &(struct lease_parties){
+                                      .workload_id = award->demand->workload_id,
+                                      .account_id = award->demand->account_id,
+                                      .operator_account_id = award->block->node->account_id,
+                                      .node_id = award->block->node->node_id,
+                                  });
     }
     struct sql_result *result = NULL;
     enum err_code err = award_store_run(commit->world->office->session, rows, count, &result);
@@ -426,7 +564,12 @@ static enum err_code record_store(struct commit *commit)
 static enum err_code commit_store(struct commit *commit)
 {
     enum err_code err = ERR_OK;
-    if (commit->clearing.awards_count > 0)
+    uint32_t count = commit->clearing.awards_count;
+    uint32_t held_max = commit->holders != NULL ? (uint32_t)sql_result_rows(commit->holders) : 0;
+    commit->report->parties = array_of(count + held_max, sizeof(struct lease_parties));
+    if (count > 0)
+        err = notices_store(commit);
+    if (err == ERR_OK && count > 0)
         err = awards_store(commit);
     if (err == ERR_OK)
         err = lots_store(commit);
@@ -454,6 +597,7 @@ enum err_code round_complete(const struct round_world *world, const struct froze
     supply_finish(&commit.supply);
     demand_finish(&commit.demands);
     sql_result_release(commit.replicas);
+    sql_result_release(commit.holders);
     return err;
 }
 

@@ -4,6 +4,9 @@
  * workloads, replicas, devices) and look again; what no longer stands is taken out of the input and
  * the round is cleared again, so the record is always the clearing of what it lists. An ask is
  * bound by the freeze: a change that came after it counts from the next round on.
+ *
+ * An award of a block that spot leases hold gives them their notice in the same transaction
+ * (auction/tier.h): the winner is awarded now and has the devices when they are closed.
  */
 #ifndef UNDERCUT_MARKET_COMMIT_H
 #define UNDERCUT_MARKET_COMMIT_H
@@ -16,8 +19,9 @@ struct round_report {
     uint32_t demands_count, blocks_count, lots_count, awards_count;
     uint32_t refused_count; /* guards that took something out */
     int64_t load_us, clear_us, store_us;
-    struct lease_parties
-        *parties;             /* of each award, to be woken after the commit; freed by the owner */
+    struct lease_parties *parties; /* whom to wake after the commit; freed by the owner */
+    size_t parties_count;
+    uint32_t noticed_count;   /* leases that were given notice */
     struct lot_indexes fresh; /* indexes of lots that traded; freed by the owner */
     struct uuid *devices;     /* that were sold; freed by the owner */
     size_t devices_count;
@@ -26,6 +30,7 @@ struct round_report {
 struct round_world {
     struct office *office;
     const struct lot_indexes *indexes;
+    const struct tier_times *tiers;
     uint32_t fee_bp;
     struct shelf *shelf; /* for rounds of kind NOW */
 };

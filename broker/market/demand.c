@@ -32,6 +32,7 @@ static void demand_take(struct demand *demand, const struct demand_load_out *row
         .workload_id = row->workload_id,
         .account_id = row->account_id,
         .tier = row->tier,
+        .is_spot = tier_of(row->tier) == TIER_SPOT,
         .excluded = row->excluded,
         .trust_min = trust_rank(row->trust_min),
         .block_size = (uint32_t)row->block_size,
@@ -77,6 +78,14 @@ void demand_finish(struct demands *demands)
     free(demands->at);
     sql_result_release(demands->rows);
     *demands = (struct demands){.count = 0};
+}
+
+bool demand_has(const struct demands *demands, bool is_spot)
+{
+    for (uint32_t i = 0; i < demands->count; i++)
+        if (demands->at[i].is_spot == is_spot)
+            return true;
+    return false;
 }
 
 static size_t list_merge(const struct str *more, uint32_t more_count, struct str *list, size_t max)
@@ -154,7 +163,7 @@ static bool list_has(const struct str *list, uint32_t count, struct str item)
 
 static bool demand_accepts(const struct demand *demand, const struct supply_pool *pool)
 {
-    return trust_rank(pool->trust) >= demand->trust_min &&
+    return pool->is_spot == demand->is_spot && trust_rank(pool->trust) >= demand->trust_min &&
            list_has(demand->regions, demand->regions_count, pool->region) &&
            list_has(demand->classes, demand->classes_count, pool->class);
 }

@@ -28,6 +28,7 @@ struct demand {
     struct uuid workload_id, account_id;
     char id[ID_TEXT_SIZE];
     struct str tier, excluded;
+    bool is_spot;
     struct str classes[DEMAND_LIST_MAX], regions[DEMAND_LIST_MAX];
     uint32_t classes_count, regions_count;
     int trust_min;
@@ -59,6 +60,8 @@ MUST_USE enum err_code demand_load(struct session *session, const struct demand_
                                    struct demands *ret_demands);
 void demand_finish(struct demands *demands);
 
+/* Whether somebody wants spot, or (false) a higher tier. */
+bool demand_has(const struct demands *demands, bool is_spot);
 /* Every region and every class that somebody names, each once; arrays of `max`. */
 size_t demand_regions(const struct demands *demands, struct str *ret_regions, size_t max);
 size_t demand_classes(const struct demands *demands, struct str *ret_classes, size_t max);

@@ -145,17 +145,18 @@ static void round_publish(struct leader *leader, const struct frozen_round *roun
                           const struct round_report *report)
 {
     shelf_strike(&leader->shelf, report->devices, report->devices_count);
-    for (uint32_t i = 0; i < report->awards_count; i++)
+    for (size_t i = 0; i < report->parties_count; i++)
         lease_wake(leader->config.hub, &report->parties[i]);
     for (size_t i = 0; i < report->fresh.count; i++)
         lot_index_set(&leader->indexes, report->fresh.at[i].key,
                       report->fresh.at[i].index_uusd_per_hour);
     if (report->awards_count > 0 || report->refused_count > 0)
         log_event(LOG_INFO, "round_committed",
-                  "market=%s round=%lld kind=%s demands=%u lots=%u awards=%u refused=%u",
+                  "market=%s round=%lld kind=%s demands=%u lots=%u awards=%u refused=%u noticed=%u",
                   leader->config.market, (long long)round->round,
                   round->kind == RECORD_NOW ? "now" : "auction", report->demands_count,
-                  report->lots_count, report->awards_count, report->refused_count);
+                  report->lots_count, report->awards_count, report->refused_count,
+                  report->noticed_count);
 }
 
 /* From a frozen round to its end; the transaction is open and fenced. */
@@ -165,6 +166,7 @@ static enum err_code round_settle_on(struct leader *leader, const struct frozen_
     const struct round_world world = {
         .office = &leader->office,
         .indexes = &leader->indexes,
+        .tiers = &leader->config.tiers,
         .fee_bp = leader->config.fee_bp,
         .shelf = &leader->shelf,
     };

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "auction/tier.h"
 #include "broker/base/hash.h"
 #include "broker/base/seal.h"
 
@@ -38,6 +39,7 @@ struct leader_config { /* copied; its strings and hub must outlive the leader */
     int32_t node_freeze_pct;              /* 30 */
     int64_t start_timeout_ms;             /* 900000 */
     int64_t final_receipt_ms; /* 15000: how long a cut lease waits for its last receipt */
+    struct tier_times tiers;  /* notices 30 s and 10 min, tenure 60 s */
     uint32_t fee_bp;          /* of the head of the record; workloads carry their own */
 };
 

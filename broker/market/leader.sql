@@ -25,14 +25,15 @@ where market = $1 and signing_public_key is distinct from $2;
 -- lane: read
 -- in: market text
 -- out: region text, class text, block_size int4, tier text, trust text, index_uusd_per_hour int8
-select r.region, c.class, g.block_size, 'flexible' as tier, t.trust, l.index_uusd_per_hour
+select r.region, c.class, g.block_size, s.tier, t.trust, l.index_uusd_per_hour
 from regions r
 cross join device_classes c
 cross join (values (1), (2), (4), (8)) g (block_size)
+cross join (values ('flexible'), ('spot')) s (tier)
 cross join (values ('simulated'), ('unverified'), ('verified'), ('attested')) t (trust)
 cross join lateral (
     select i.index_uusd_per_hour from lot_rounds i
     where i.region = r.region and i.class = c.class and i.block_size = g.block_size
-      and i.tier = 'flexible' and i.trust = t.trust and i.index_uusd_per_hour is not null
+      and i.tier = s.tier and i.trust = t.trust and i.index_uusd_per_hour is not null
     order by i.round desc limit 1) l
 where $1 <> '';

@@ -77,7 +77,8 @@ static int64_t backoff_for(int32_t attempt)
 static bool is_retried(enum close_reason reason, const struct lease_facts *facts)
 {
     const struct close_info *info = close_info(reason);
-    if (info->group == CLOSE_BY_OPERATOR && facts->stops_on_interruption && facts->has_run)
+    bool is_interruption = info->group == CLOSE_BY_OPERATOR || reason == CLOSE_PREEMPTED;
+    if (is_interruption && facts->stops_on_interruption && facts->has_run)
         return false;
     bool is_counted = facts->restart == RESTART_ON_FAILURE || info->pays == CLOSE_PAYS_START;
     bool is_capped = info->retry == CLOSE_RETRY_BY_RESTART_POLICY && is_counted &&
@@ -122,6 +123,20 @@ void lease_plan_apply(const struct lease_plan *plan, enum close_reason reason,
     ret_in->exclude_node = plan->excludes_node;
     ret_in->is_failure = plan->is_failure;
     ret_in->backoff_ms = plan->backoff_ms;
+}
+
+struct lease_interrupt_in lease_notice(const struct tier_times *times, enum close_reason reason,
+                                       const struct lease_noticed *lease)
+{
+    struct tier_notice notice =
+        tier_notice_for(times, tier_of(lease->tier), (int64_t)lease->stop_grace_s * 1000);
+    return (struct lease_interrupt_in){
+        .lease_id = lease->lease_id,
+        .epoch = lease->epoch,
+        .reason = str_of(close_info(reason)->slug),
+        .notice_ms = notice.notice_ms,
+        .grace_ms = notice.grace_ms,
+    };
 }
 
 static void wake_one(struct hub *hub, const char *kind, struct uuid id)

@@ -3,6 +3,7 @@
  * The table below is the machine; each event is one batch statement of lease.sql, generated as
  *   lease_ack            the agent shows it as starting (its acknowledgement)
  *   lease_mark_running   the container is ready: the meter starts
+ *   lease_interrupt      notice that it will be cut; no change of state
  *   lease_cut            the meter stops, the node is told to stop; why is decided here
  *   lease_close          what is owed is posted, devices are free, the replica ends or is auctioned
  * again beside lease_stage and lease_receipt, which change no state, and replica_end for replicas
@@ -15,6 +16,7 @@
 #ifndef UNDERCUT_MARKET_LEASE_H
 #define UNDERCUT_MARKET_LEASE_H
 
+#include "auction/tier.h"
 #include "billing/close_reason.h"
 #include "broker/base/fsm.h"
 #include "gen/broker/market/lease.sql.h"
@@ -56,8 +58,9 @@ struct lease_plan {
 
 /* pure. What follows from a reason, by billing/close_reasons.def and the workload's wishes:
  *  - an operator's or the platform's fault retries at once, as often as it takes, with that node
- *    excluded (not after not_acknowledged: a suspect node rests for 30 s instead), unless the
- *    workload stops on interruption and had run;
+ *    excluded (not after not_acknowledged: a suspect node rests for 30 s instead); so does an
+ *    interruption with notice, which excludes nobody; either unless the workload stops on
+ *    interruption and had run;
  *  - an image that cannot be pulled is tried on LEASE_PULLS_MAX nodes, each excluded after it, and
  *    is no failure of theirs: a registry that nobody reaches looks the same from every node;
  *  - what restart decides backs off 1, 2, 4 ... 60 s; a failure ends it after LEASE_ATTEMPTS_MAX,
@@ -70,6 +73,16 @@ enum restart_policy restart_policy_of(struct str name);
 /* Fills the policy half of a close; the caller adds lease_id, epoch, exit_code and detail. */
 void lease_plan_apply(const struct lease_plan *plan, enum close_reason reason,
                       struct lease_close_in *ret_in);
+
+struct lease_noticed { /* a lease that will be interrupted */
+    struct uuid lease_id;
+    int32_t epoch;
+    struct str tier;
+    int32_t stop_grace_s;
+};
+/* pure. Its notice, as long as its tier promises; `reason` is what it will close with. */
+struct lease_interrupt_in lease_notice(const struct tier_times *times, enum close_reason reason,
+                                       const struct lease_noticed *lease);
 
 /* Everybody who waits for news of a lease; a nil id is nobody. */
 struct lease_parties {

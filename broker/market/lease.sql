@@ -41,7 +41,7 @@ with member as (
 ), locked as materialized (
     select l.lease_id, r.replica_id,
         meter_ms_max(l.price_uusd_per_hour, l.fee_bp, r.escrow_uusd) as affordable_ms,
-        greatest(0, ms_between(l.awarded_at, now()) - 120000) as base_ms
+        greatest(0, ms_between(l.starts_at, now()) - 120000) as base_ms
     from leases l
     join member m on m.lease_id = l.lease_id and m.node_id = l.node_id and m.epoch = l.epoch
     join replicas r using (replica_id)
@@ -147,8 +147,47 @@ select f.ord::int4, c.lease_id, c.workload_id, c.account_id, c.operator_account_
 from first f join changed c using (lease_id)
 order by f.ord;
 
+-- name: lease_interrupt
+-- doc: Gives notice: notice_ms from now it will be interrupted, grace_ms before that it is told to stop. A
+--      notice stands: a second one changes nothing. Both parties have it as an event.
+-- batch: true
+-- in: lease_id uuid, epoch int4, reason text, notice_ms int8, grace_ms int8
+-- out: ord int4, lease_id uuid, workload_id uuid, account_id uuid, operator_account_id uuid, node_id uuid
+with member as (
+    select * from unnest($1::uuid[], $2::int4[], $3::text[], $4::int8[], $5::int8[])
+        with ordinality as m (lease_id, epoch, reason, notice_ms, grace_ms, ord)
+), first as (
+    select distinct on (lease_id) * from member order by lease_id, ord
+), locked as materialized (
+    select l.lease_id, f.reason, now() + f.notice_ms * interval '1 ms' as interrupt_at,
+        now() + (f.notice_ms - f.grace_ms) * interval '1 ms' as stop_at
+    from leases l join first f using (lease_id, epoch)
+    where l.state in ('awarded', 'starting', 'running') and l.notice_at is null
+    order by l.lease_id
+    for update of l
+), changed as (
+    update leases l set notice_at = now(), stop_at = k.stop_at, interrupt_at = k.interrupt_at,
+        interrupt_reason = k.reason
+    from locked k where l.lease_id = k.lease_id
+    returning l.*
+), announced as (
+    insert into events (account_id, kind, workload_id, lease_id, node_id, data)
+    select who.account_id, 'lease.interruption_notice', case when who.is_tenant then c.workload_id end,
+        c.lease_id, c.node_id,
+        jsonb_build_object('state', c.state, 'replica_index', c.replica_index, 'epoch', c.epoch,
+            'region', c.region, 'class', c.class, 'tier', c.tier, 'is_simulated', c.is_simulated,
+            'reason', c.interrupt_reason, 'stop_at', c.stop_at, 'interrupt_at', c.interrupt_at)
+    from changed c
+    cross join lateral (values (c.account_id, true), (c.operator_account_id, false)) who (account_id, is_tenant)
+    order by c.lease_id, who.is_tenant desc
+)
+select f.ord::int4, c.lease_id, c.workload_id, c.account_id, c.operator_account_id, c.node_id
+from first f join changed c using (lease_id)
+order by f.ord;
+
 -- name: lease_close
--- doc: The one end of a lease: what is still owed is posted, its devices are free, and its replica ends
+-- doc: The one end of a lease: what is still owed is posted, its devices are free (or pass to the lease that
+--      has won them and waits), and its replica ends
 --      (all escrow back to the wallet) or goes back into the auction (escrow stays), unless its leases
 --      used up max_duration together. What lease_cut decided wins over the member's reason, pays and
 --      next; a workload whose owner wants it stopped never retries. A second close changes nothing.
@@ -185,10 +224,10 @@ with member as (
     for update of l, r
 ), based as (
     select k.*, case when k.pays = 'minimum' and (k.lease).running_at is null
-        then least(greatest(60000, ms_between((k.lease).awarded_at, k.until) - 120000),
+        then least(greatest(60000, ms_between((k.lease).starts_at, k.until) - 120000),
             meter_ms_max((k.lease).price_uusd_per_hour, (k.lease).fee_bp, k.escrow_uusd))
         when k.pays = 'start' and (k.lease).running_at is null
-        then least(greatest(0, ms_between((k.lease).awarded_at, k.until) - 120000),
+        then least(greatest(0, ms_between((k.lease).starts_at, k.until) - 120000),
             meter_ms_max((k.lease).price_uusd_per_hour, (k.lease).fee_bp, k.escrow_uusd))
         else (k.lease).base_ms end as base_ms
     from locked k
@@ -256,7 +295,13 @@ with member as (
         ended_at = case b.next when 'end' then now() end
     from billed b where r.replica_id = b.replica_id
 ), freed as (
-    update devices d set lease_id = null from billed b where d.lease_id = b.lease_id
+    update devices d
+    set lease_id = case when d.lease_id <> all (g.ids) then d.lease_id
+            when d.next_lease_id <> all (g.ids) then d.next_lease_id end,
+        next_lease_id = case when d.lease_id <> all (g.ids) and d.next_lease_id <> all (g.ids)
+            then d.next_lease_id end
+    from (select array_agg(lease_id) as ids from billed) g
+    where d.lease_id = any (g.ids) or d.next_lease_id = any (g.ids)
 ), spent as (
     update workloads w set spent_uusd = w.spent_uusd + s.gross_uusd
     from (select workload_id, sum(gross_uusd)::int8 as gross_uusd from billed group by workload_id) s

@@ -19,6 +19,7 @@ static void put_identity(struct json_out *out, const struct lease_view_get_out *
     json_put_str(out, "device_class", lease->class);
     json_put_i64(out, "block_size", lease->block_size);
     json_put_i64(out, "devices_count", lease->devices_count);
+    json_put_str(out, "tier", lease->tier);
     json_put_bool(out, "is_simulated", lease->is_simulated);
     json_put_i64(out, "epoch", lease->epoch);
 }
@@ -30,6 +31,8 @@ static void put_life(struct json_out *out, const struct lease_view_get_out *leas
     json_put_time(out, "awarded_at", lease->awarded_at_us);
     json_put_time(out, "running_at", lease->has_running_at ? lease->running_at_us : 0);
     json_put_time(out, "closed_at", lease->has_closed_at ? lease->closed_at_us : 0);
+    json_put_time(out, "interrupt_at", lease->has_interrupt_at ? lease->interrupt_at_us : 0);
+    json_put_str(out, "interrupt_reason", lease->interrupt_reason);
     json_put_str(out, "close_reason", lease->close_reason);
     if (lease->has_exit_code)
         json_put_i64(out, "exit_code", lease->exit_code);

@@ -168,10 +168,12 @@ order by m.ord;
 -- out: lease_id uuid, epoch int4, state text, stage text?, close_reason text?, has_run bool,
 --      workload_id uuid, workload_name text, replica_index int4, replicas int4, manifest text,
 --      secrets_sealed bytea?, vcpu_milli int4, memory_mib int4, disk_mib int4, stop_grace_s int4,
---      hardware_ids jsonb, restart text, on_interruption text, attempt int4
+--      interrupt_at timestamptz?, interrupt_reason text?, hardware_ids jsonb, restart text,
+--      on_interruption text, attempt int4
 select l.lease_id, l.epoch, l.state, l.stage, l.close_reason, l.running_at is not null as has_run,
     w.workload_id, w.name as workload_name, l.replica_index, w.replicas, w.manifest, w.secrets_sealed,
-    w.vcpu_milli, w.memory_mib, w.disk_mib, w.stop_grace_s,
+    w.vcpu_milli, w.memory_mib, w.disk_mib, ((lease_grace_ms(l, w.stop_grace_s) + 999) / 1000)::int4 as stop_grace_s,
+    l.interrupt_at, l.interrupt_reason,
     (select coalesce(jsonb_agg(d.hardware_id order by d.device_index), '[]')
      from devices d where d.device_id = any (l.device_ids)) as hardware_ids,
     w.restart, w.on_interruption, r.attempt

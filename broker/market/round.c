@@ -49,13 +49,25 @@ static int64_t tier_loss_ms(struct str tier)
     return str_equal_c(tier, "spot") ? ADDER_LOSS_SPOT_MS : ADDER_LOSS_FLEXIBLE_MS;
 }
 
-/* The adder's usual price is the lot's public index, or the catalogue's; at most as much again. */
+/* The adder's usual price is the lot's public index, or the catalogue's; what failures may cost is
+ * at most as much again. */
 static int64_t block_adder(const struct supply_block *block, const struct round_lot *lot,
-                           int64_t usual_uusd_per_hour, int64_t at_us)
+                           int64_t usual_uusd_per_hour, const struct round_input *input)
 {
     struct failure_history history = block->node->history;
-    failure_history_forget(&history, at_us / US_PER_DAY);
-    return adder_for(&history, tier_loss_ms(lot->tier), usual_uusd_per_hour, usual_uusd_per_hour);
+    failure_history_forget(&history, input->demands->at[0].at_us / US_PER_DAY);
+    int64_t adder =
+        adder_for(&history, tier_loss_ms(lot->tier), usual_uusd_per_hour, usual_uusd_per_hour);
+    if (supply_is_held(block))
+        adder += tier_wait_adder(usual_uusd_per_hour, input->tiers->spot_notice_ms);
+    return adder;
+}
+
+static bool is_offered(const struct supply_block *block, const struct round_lot *lot,
+                       const struct round_input *input)
+{
+    bool is_of_tier = (block->node->tier_mask & 1 << tier_of(lot->tier)) != 0;
+    return is_of_tier && supply_has(input->supply, block);
 }
 
 static void lot_take_blocks(struct round_lot *lot, const struct round_input *input,
@@ -72,12 +84,12 @@ static void lot_take_blocks(struct round_lot *lot, const struct round_input *inp
     lot->sources = array_of(pool->blocks_count[size], sizeof(struct supply_block *));
     for (uint32_t i = 0; i < pool->blocks_count[size]; i++) {
         struct supply_block *block = &pool->blocks[size][i];
-        if (block->is_gone || block->is_sold ||
+        if (!is_offered(block, lot, input) ||
             (loner != NULL && demand_avoids(loner, &block->node->node_id)))
             continue;
         int64_t ask = mul_div_floor(block->node->ask_uusd_per_device_hour * lot->devices_count,
                                     tier_multiplier_bp(block->node, lot->tier), BP_ONE);
-        int64_t adder = block_adder(block, lot, usual, input->demands->at[0].at_us);
+        int64_t adder = block_adder(block, lot, usual, input);
         if (ask > LOT_SCORE_MAX - adder)
             continue;
         lot->sources[lot->blocks_count] = block;
@@ -121,17 +133,11 @@ static void lot_open(struct round_lot *lot, const struct demand *first, uint32_t
         must(str_format(lot->key, sizeof(lot->key), "%s", key));
 }
 
-/* The order of clearing: guaranteed, flexible, spot; a lot before its loners; loners dearest first.
- */
-static int tier_order(struct str tier)
-{
-    return str_equal_c(tier, "guaranteed") ? 0 : str_equal_c(tier, "flexible") ? 1 : 2;
-}
-
+/* The order of clearing: by tier; a lot before its loners; loners dearest first. */
 static int demand_order(const void *a, const void *b)
 {
     const struct demand *left = *(struct demand *const *)a, *right = *(struct demand *const *)b;
-    int tiers = tier_order(left->tier) - tier_order(right->tier);
+    int tiers = (int)tier_of(left->tier) - (int)tier_of(right->tier);
     if (tiers != 0)
         return tiers;
     if (left->is_alone != right->is_alone)
@@ -151,6 +157,57 @@ static bool is_same_lot(const struct demand *a, const struct demand *b)
            str_equal(a->tier, b->tier);
 }
 
+struct held_place { /* one block of a lot that leases hold */
+    uint32_t place;
+    bool is_won;
+    struct supply_block *source;
+};
+
+/* Node by node, and there what goes first: devices stand in the order of eviction. */
+static int eviction_order(const void *a, const void *b)
+{
+    const struct held_place *left = a, *right = b;
+    if (left->source->node != right->source->node)
+        return left->source->node < right->source->node ? -1 : 1;
+    return left->source->devices < right->source->devices ? -1 : 1;
+}
+
+static uint32_t places_list(const struct round_lot *lot, struct held_place *ret_places)
+{
+    bool *is_won = array_of(lot->blocks_count, sizeof(*is_won));
+    uint32_t count = 0, won_count = 0;
+    for (uint32_t i = 0; i < lot->outcome.awards_count; i++)
+        is_won[lot->outcome.awards[i].block] = true;
+    for (uint32_t i = 0; i < lot->blocks_count; i++) {
+        if (!supply_is_held(lot->sources[i]))
+            continue;
+        ret_places[count++] = (struct held_place){i, is_won[i], lot->sources[i]};
+        won_count += is_won[i];
+    }
+    free(is_won);
+    return won_count > 0 ? count : 0;
+}
+
+/* Gives the places of a node that were won the blocks whose leases go first. */
+static void evictions_choose(struct round_lot *lot)
+{
+    struct held_place *places = array_of(lot->blocks_count, sizeof(*places));
+    uint32_t count = places_list(lot, places);
+    qsort(places, count, sizeof(*places), eviction_order);
+    for (uint32_t first = 0, last; first < count; first = last) {
+        uint32_t next = first;
+        for (last = first; last < count && places[last].source->node == places[first].source->node;)
+            last++;
+        for (uint32_t i = first; i < last; i++)
+            if (places[i].is_won)
+                lot->sources[places[i].place] = places[next++].source;
+        for (uint32_t i = first; i < last; i++)
+            if (!places[i].is_won)
+                lot->sources[places[i].place] = places[next++].source;
+    }
+    free(places);
+}
+
 static bool lot_clear_one(struct round_lot *lot, const struct round_input *input)
 {
     lot_take_blocks(lot, input, lot->is_alone ? lot->wants[0] : NULL);
@@ -164,8 +221,9 @@ static bool lot_clear_one(struct round_lot *lot, const struct round_input *input
     };
     if (record_lot_clear(&record, &input->seed, &lot->memory, &lot->outcome) != LOT_CLEARED)
         return false;
+    evictions_choose(lot);
     for (uint32_t i = 0; i < lot->outcome.awards_count; i++)
-        lot->sources[lot->outcome.awards[i].block]->is_sold = true;
+        supply_sell(input->supply, lot->sources[lot->outcome.awards[i].block]);
     return true;
 }
 
@@ -194,14 +252,6 @@ static void awards_collect(struct round_clearing *clearing)
             };
         }
     }
-}
-
-static void supply_unsell(struct supply *supply)
-{
-    for (uint32_t i = 0; i < supply->pools_count; i++)
-        for (uint32_t size = 0; size < BLOCK_SIZES; size++)
-            for (uint32_t j = 0; j < supply->pools[i].blocks_count[size]; j++)
-                supply->pools[i].blocks[size][j].is_sold = false;
 }
 
 bool round_clear(const struct round_input *input, struct round_clearing *ret_clearing)

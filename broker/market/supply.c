@@ -1,5 +1,5 @@
-/* The happy path is: rows come ordered by pool and node, so one pass makes pools, nodes and
- * devices; cutting then makes blocks, largest size first, halving what is left over for smaller
+/* The happy path is: rows come ordered by pool and node, so one pass for each kind of pool makes
+ * pools, nodes and devices; cutting then makes blocks, largest size first, halving what is left over for smaller
  * wishes. Failure modes are: a database error, which leaves nothing to finish.
  */
 #include "broker/market/supply.h"
@@ -39,18 +39,27 @@ static bool is_same_pool(const struct supply_pool *pool, const struct supply_loa
            str_equal(pool->trust, row->trust);
 }
 
-static struct supply_pool *pool_of(struct supply *supply, const struct supply_load_out *row,
-                                   uint32_t nodes_count)
+struct taking { /* one pass over the rows */
+    struct supply *supply;
+    const struct supply_query *query;
+    bool is_spot;
+    uint32_t pool_first, nodes_count, devices_count;
+};
+
+static struct supply_pool *pool_of(const struct taking *taking, const struct supply_load_out *row)
 {
-    if (supply->pools_count > 0 && is_same_pool(&supply->pools[supply->pools_count - 1], row))
+    struct supply *supply = taking->supply;
+    if (supply->pools_count > taking->pool_first &&
+        is_same_pool(&supply->pools[supply->pools_count - 1], row))
         return &supply->pools[supply->pools_count - 1];
     struct supply_pool *pool = &supply->pools[supply->pools_count++];
     *pool = (struct supply_pool){
         .region = row->region,
         .class = row->class,
         .trust = row->trust,
+        .is_spot = taking->is_spot,
         .catalogue_uusd_per_hour = row->catalogue_uusd_per_hour,
-        .node_first = nodes_count,
+        .node_first = taking->nodes_count,
     };
     return pool;
 }
@@ -67,6 +76,7 @@ static void node_take(struct supply_node *node, const struct supply_load_out *ro
         .ask_uusd_per_device_hour = row->price_uusd_per_device_hour,
         .spot_multiplier_bp = row->spot_multiplier_bp,
         .guaranteed_multiplier_bp = row->guaranteed_multiplier_bp,
+        .tier_mask = row->tier_mask,
         .device_first = device_first,
     };
 }
@@ -81,6 +91,7 @@ static enum err_code rows_read(struct session *session, const struct supply_quer
         .classes = query->classes,
         .classes_count = query->classes_count,
         .round = query->round,
+        .with_held = query->tiers != NULL && query->wants_higher,
     };
     enum err_code err = supply_load_run(session, &in, ret_rows);
     if (err == ERR_OK && query->shelf != NULL)
@@ -88,19 +99,76 @@ static enum err_code rows_read(struct session *session, const struct supply_quer
     return err;
 }
 
-static void device_take(struct supply *supply, const struct supply_load_out *row,
-                        uint32_t *nodes_count, uint32_t *devices_count)
+static bool is_offered(const struct taking *taking, const struct supply_load_out *row)
 {
-    struct supply_pool *pool = pool_of(supply, row, *nodes_count);
+    int32_t tiers = taking->is_spot ? 1 << TIER_SPOT : 1 << TIER_GUARANTEED | 1 << TIER_FLEXIBLE;
+    if ((row->tier_mask & tiers) == 0)
+        return false;
+    if (!row->has_holder_id)
+        return true;
+    const struct tier_holder holder = {.tier = TIER_SPOT,
+                                       .is_running = true,
+                                       .is_preempted = row->holder_is_preempted,
+                                       .running_at_us = row->holder_running_at_us};
+    return tier_may_evict(taking->query->tiers, taking->is_spot ? TIER_SPOT : TIER_FLEXIBLE,
+                          &holder, taking->query->at_us);
+}
+
+static void device_take(struct taking *taking, const struct supply_load_out *row, uint32_t at)
+{
+    struct supply *supply = taking->supply;
+    struct supply_pool *pool = pool_of(taking, row);
     bool is_new = pool->nodes_count == 0 ||
-                  !uuid_equal(supply->nodes[*nodes_count - 1].node_id, row->node_id);
+                  !uuid_equal(supply->nodes[taking->nodes_count - 1].node_id, row->node_id);
     if (is_new) {
-        node_take(&supply->nodes[(*nodes_count)++], row, *devices_count);
+        node_take(&supply->nodes[taking->nodes_count++], row, taking->devices_count);
         pool->nodes_count++;
     }
-    supply->nodes[*nodes_count - 1].devices_count++;
-    supply->devices[(*devices_count)++] =
-        (struct supply_device){.device_id = row->device_id, .is_simulated = row->is_simulated};
+    supply->nodes[taking->nodes_count - 1].devices_count++;
+    struct supply_device *device = &supply->devices[taking->devices_count++];
+    *device = (struct supply_device){
+        .device_id = row->device_id, .is_simulated = row->is_simulated, .row = at};
+    if (!row->has_holder_id)
+        return;
+    device->holder_id = row->holder_id;
+    device->holder = (struct tier_victim){
+        .r_uusd_per_device_hour =
+            reserve_net(row->holder_reserve_uusd_per_hour, row->holder_fee_bp) /
+            row->holder_block_size,
+        .running_at_us = row->holder_running_at_us,
+    };
+}
+
+/* Free ones first, as they stand; then lease by lease in the order of eviction. */
+static int device_order(const void *a, const void *b)
+{
+    const struct supply_device *left = a, *right = b;
+    bool is_left_free = uuid_is_nil(left->holder_id), is_right_free = uuid_is_nil(right->holder_id);
+    if (is_left_free != is_right_free)
+        return is_left_free ? -1 : 1;
+    int order = is_left_free ? 0 : tier_eviction_order(&left->holder, &right->holder);
+    if (order == 0)
+        order = memcmp(&left->holder_id, &right->holder_id, sizeof(struct uuid));
+    return order != 0 ? order : left->row < right->row ? -1 : 1;
+}
+
+/* Fills the pools of one kind. */
+static void rows_take(struct taking *taking)
+{
+    struct supply *supply = taking->supply;
+    uint32_t node_first = taking->nodes_count;
+    taking->pool_first = supply->pools_count;
+    for (uint32_t i = 0; i < supply->rows_count; i++) {
+        struct supply_load_out row;
+        supply_load_row(supply->rows, (int)i, &row);
+        bool is_struck = supply->is_from_shelf &&
+                         shelf_is_sold(taking->query->shelf, &row.device_id);
+        if (!is_struck && is_offered(taking, &row))
+            device_take(taking, &row, i);
+    }
+    for (uint32_t i = node_first; i < taking->nodes_count; i++)
+        qsort(&supply->devices[supply->nodes[i].device_first], supply->nodes[i].devices_count,
+              sizeof(struct supply_device), device_order);
 }
 
 enum err_code supply_load(struct session *session, const struct supply_query *query,
@@ -111,22 +179,51 @@ enum err_code supply_load(struct session *session, const struct supply_query *qu
     enum err_code err = is_from_shelf ? ERR_OK : rows_read(session, query, &rows);
     if (err != ERR_OK)
         return err;
-    int count = sql_result_rows(rows);
+    uint32_t count = (uint32_t)sql_result_rows(rows);
+    size_t all = (size_t)count * ((size_t)query->wants_spot + (size_t)query->wants_higher);
     *ret_supply = (struct supply){
         .rows = rows,
-        .pools = array_of((size_t)count, sizeof(struct supply_pool)),
-        .nodes = array_of((size_t)count, sizeof(struct supply_node)),
-        .devices = array_of((size_t)count, sizeof(struct supply_device)),
+        .pools = array_of(all, sizeof(struct supply_pool)),
+        .nodes = array_of(all, sizeof(struct supply_node)),
+        .devices = array_of(all, sizeof(struct supply_device)),
+        .is_sold = array_of(count, sizeof(bool)),
+        .rows_count = count,
         .is_from_shelf = is_from_shelf,
     };
-    uint32_t nodes_count = 0, devices_count = 0;
-    for (int i = 0; i < count; i++) {
-        struct supply_load_out row;
-        supply_load_row(rows, i, &row);
-        if (!is_from_shelf || !shelf_is_sold(query->shelf, &row.device_id))
-            device_take(ret_supply, &row, &nodes_count, &devices_count);
-    }
+    struct taking taking = {.supply = ret_supply, .query = query};
+    if (query->wants_higher)
+        rows_take(&taking);
+    taking.is_spot = true;
+    if (query->wants_spot)
+        rows_take(&taking);
     return ERR_OK;
+}
+
+bool supply_has(const struct supply *supply, const struct supply_block *block)
+{
+    for (uint32_t i = 0; i < block->devices_count; i++)
+        if (supply->is_sold[block->devices[i].row])
+            return false;
+    return !block->is_gone;
+}
+
+void supply_sell(struct supply *supply, const struct supply_block *block)
+{
+    for (uint32_t i = 0; i < block->devices_count; i++)
+        supply->is_sold[block->devices[i].row] = true;
+}
+
+void supply_unsell(struct supply *supply)
+{
+    memset(supply->is_sold, 0, supply->rows_count * sizeof(bool));
+}
+
+bool supply_is_held(const struct supply_block *block)
+{
+    for (uint32_t i = 0; i < block->devices_count; i++)
+        if (!uuid_is_nil(block->devices[i].holder_id))
+            return true;
+    return false;
 }
 
 static int block_order(const void *a, const void *b)
@@ -218,6 +315,7 @@ void supply_finish(struct supply *supply)
     free(supply->pools);
     free(supply->nodes);
     free(supply->devices);
+    free(supply->is_sold);
     sql_result_release(supply->rows);
     *supply = (struct supply){.pools_count = 0};
 }

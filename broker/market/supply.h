@@ -1,7 +1,11 @@
-/* supply.h - what can be sold in a round: the free devices, pooled, and cut into blocks.
+/* supply.h - what can be sold in a round: devices, pooled, and cut into blocks.
  *
  * one thread (the leader's). supply_load() reads; the rest is pure. A pool is (region, class,
- * trust); cut for a block size and offered in a tier it is the supply of one lot. Strings and rows
+ * trust), once for spot and once for the tiers above it; cut for a block size and offered in a tier
+ * it is the supply of one lot. Spot is sold what is free; the tiers above are sold what is free and
+ * what running spot leases hold that may be evicted (auction/tier.h). Of a node, free devices come
+ * first, then held ones in the order of eviction. Both kinds of pool are cut from the same devices:
+ * what is sold in one is sold in the other. Strings and rows
  * belong to the supply and live until supply_finish(). A book that is kept in memory between rounds
  * can take the place of supply_load(): nothing else reads supply from the database.
  *
@@ -17,6 +21,7 @@
 
 #include "auction/adder.h"
 #include "auction/policy.h"
+#include "auction/tier.h"
 #include "broker/base/err.h"
 #include "broker/base/id.h"
 #include "broker/base/str.h"
@@ -27,17 +32,21 @@ struct sql_result;
 
 #define BLOCK_SIZES 4 /* 1, 2, 4, 8 devices: index i stands for 1 << i */
 
-struct supply_node { /* one node's free devices of one class */
+struct supply_node { /* one node's devices of one class */
     struct uuid node_id, account_id;
     struct failure_history history;
     int64_t ask_uusd_per_device_hour;
     int32_t spot_multiplier_bp, guaranteed_multiplier_bp;
+    int32_t tier_mask; /* bit t: sold in tier t */
     uint32_t device_first, devices_count;
 };
 
 struct supply_device {
     struct uuid device_id;
     bool is_simulated;
+    struct uuid holder_id; /* the spot lease that would have to leave; nil: it is free */
+    struct tier_victim holder;
+    uint32_t row; /* the same in both kinds of pool */
 };
 
 struct supply_block {
@@ -45,12 +54,12 @@ struct supply_block {
     const struct supply_node *node;
     const struct supply_device *devices;
     uint32_t devices_count;
-    bool is_sold; /* in this clearing */
     bool is_gone; /* refused at the commit */
 };
 
 struct supply_pool {
     struct str region, class, trust;
+    bool is_spot;
     int64_t catalogue_uusd_per_hour; /* per device */
     uint32_t node_first, nodes_count;
     int64_t wanted[BLOCK_SIZES];              /* blocks asked for by all who accept the pool */
@@ -63,7 +72,8 @@ struct supply {
     struct supply_pool *pools;
     struct supply_node *nodes;
     struct supply_device *devices;
-    uint32_t pools_count;
+    bool *is_sold; /* in this clearing; by row */
+    uint32_t pools_count, rows_count;
     bool is_from_shelf; /* read a moment ago, not now */
 };
 
@@ -73,6 +83,9 @@ struct supply_query {
     const struct str *regions, *classes;
     size_t regions_count, classes_count;
     int64_t round;
+    bool wants_spot, wants_higher;  /* what is demanded */
+    const struct tier_times *tiers; /* NULL: nobody is evicted */
+    int64_t at_us;                  /* the database's clock */
 };
 
 MUST_USE enum err_code supply_load(struct session *session, const struct supply_query *query,
@@ -80,6 +93,13 @@ MUST_USE enum err_code supply_load(struct session *session, const struct supply_
 /* Cuts every pool by its `wanted`. */
 void supply_cut(struct supply *supply);
 void supply_finish(struct supply *supply);
+
+/* True while none of its devices is sold in this clearing and the commit has not refused it. */
+bool supply_has(const struct supply *supply, const struct supply_block *block);
+void supply_sell(struct supply *supply, const struct supply_block *block);
+void supply_unsell(struct supply *supply); /* before another clearing */
+/* Some of it is held by a lease that would have to leave. */
+bool supply_is_held(const struct supply_block *block);
 
 /* 1, 2, 4, 8 -> 0, 1, 2, 3. */
 uint32_t block_size_index(uint32_t devices);

@@ -1,4 +1,4 @@
-/* The happy path is: six steps, each BEGIN, a locking list, and only if it found something the
+/* The happy path is: seven steps, each BEGIN, a locking list, and only if it found something the
  * fence, the plan of each close by lease.h, one batch statement, COMMIT, wakes. An idle second
  * takes no transaction id. Failure modes are: any database error (that step is rolled back and the
  * rest left for the next second), or another epoch in office (nothing is committed).
@@ -107,6 +107,40 @@ static enum err_code step_end(struct sweep *sweep, enum err_code err, bool is_bu
     return err;
 }
 
+/* The lists of parties of lease_interrupt and lease_cut have the same columns. */
+static enum err_code sweep_reclaim(struct sweep *sweep)
+{
+    struct session *session = sweep->office->session;
+    const struct leader_config *config = sweep->config;
+    const struct sweep_reclaim_list_in in = {.market = str_of(config->market)};
+    struct sql_result *list = NULL, *noticed = NULL;
+    enum err_code err = session_begin(session);
+    if (err == ERR_OK)
+        err = sweep_reclaim_list_run(session, &in, &list);
+    int count = err == ERR_OK ? sql_result_rows(list) : 0;
+    struct lease_interrupt_in *rows = array_of((size_t)count, sizeof(*rows));
+    for (int i = 0; i < count; i++) {
+        struct sweep_reclaim_list_out row;
+        sweep_reclaim_list_row(list, i, &row);
+        rows[i] = lease_notice(&config->tiers, CLOSE_OPERATOR_RECLAIMED,
+                               &(struct lease_noticed){.lease_id = row.lease_id,
+                                                       .epoch = row.epoch,
+                                                       .tier = row.tier,
+                                                       .stop_grace_s = row.stop_grace_s});
+    }
+    if (count > 0)
+        err = lease_interrupt_run(session, rows, (size_t)count, &noticed);
+    err = step_end(sweep, err, count > 0);
+    if (err == ERR_OK && count > 0) {
+        wake_cut(config->hub, noticed);
+        sweep->report->noticed_count = sql_result_rows(noticed);
+    }
+    sql_result_release(noticed);
+    sql_result_release(list);
+    free(rows);
+    return err;
+}
+
 static enum err_code sweep_cut(struct sweep *sweep)
 {
     struct session *session = sweep->office->session;
@@ -120,7 +154,12 @@ static enum err_code sweep_cut(struct sweep *sweep)
     for (int i = 0; i < count; i++) {
         struct sweep_cut_list_out row;
         sweep_cut_list_row(list, i, &row);
-        const struct lease_facts facts = {.restart = RESTART_NEVER, .attempt = 1};
+        const struct lease_facts facts = {
+            .restart = restart_policy_of(row.restart),
+            .stops_on_interruption = str_equal_c(row.on_interruption, "stop"),
+            .has_run = row.has_run,
+            .attempt = 1, /* nothing that cuts a lease counts attempts */
+        };
         struct lease_plan plan = lease_close_plan(reason_of(row.reason), &facts);
         rows[i] = (struct lease_cut_in){.lease_id = row.lease_id,
                                         .epoch = row.epoch,
@@ -259,6 +298,8 @@ enum err_code sweep_run(struct office *office, const struct leader_config *confi
     enum err_code err = sweep_simple(&sweep, sweep_silence);
     if (err == ERR_OK)
         err = sweep_simple(&sweep, sweep_degrade);
+    if (err == ERR_OK)
+        err = sweep_reclaim(&sweep);
     if (err == ERR_OK)
         err = sweep_cut(&sweep);
     if (err == ERR_OK)

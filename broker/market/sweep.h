@@ -7,7 +7,8 @@
  *    node_lost_ms lost; silence counts from the leader's own start at the earliest. When
  *    node_freeze_pct of at least FREEZE_NODES_MIN nodes fell silent within 10 s of each other, it
  * is more likely that we are cut off: then no node is judged, for FREEZE_MAX_MS at most.
- *  - Cut: escrow, budget or max_duration reached (at the computed instant), a deadline passed, a
+ *  - Noticed: leases on a machine, or on devices, that their owner takes back.
+ *  - Cut: an interruption is due (auction/tier.h), escrow, budget or max_duration reached (at the computed instant), a deadline passed, a
  *    workload whose owner wants it stopped, or which is degraded and shall stop then.
  *  - Closed: not acknowledged, start timed out, its node lost or retired, or cut and no final
  * receipt.
@@ -26,7 +27,7 @@
 
 struct sweep_report {
     bool is_frozen;
-    int32_t unknown_count, lost_count, cut_count, closed_count, ended_count;
+    int32_t unknown_count, lost_count, noticed_count, cut_count, closed_count, ended_count;
 };
 
 MUST_USE enum err_code sweep_run(struct office *office, const struct leader_config *config,

@@ -48,16 +48,36 @@ set desired = 'stop', state = 'stopping', status_reason = 'degraded', version = 
 where market = $1 and state = 'degraded' and on_degraded = 'stop' and desired = 'run'
 returning workload_id;
 
+-- name: sweep_reclaim_list
+-- doc: Live leases on what its owner takes back, locked, that have no notice yet.
+-- lane: write
+-- in: market text
+-- out: lease_id uuid, epoch int4, tier text, stop_grace_s int4
+with taken as materialized (
+    select node_id, null::uuid as device_id from nodes where reclaimed_at is not null
+    union all
+    select node_id, device_id from devices where reclaimed_at is not null
+)
+select l.lease_id, l.epoch, l.tier, w.stop_grace_s
+from leases l join workloads w using (workload_id)
+where l.market = $1 and l.state in ('awarded', 'starting', 'running') and l.notice_at is null
+  and exists (select from taken t where t.node_id = l.node_id
+      and (t.device_id is null or t.device_id = any (l.device_ids)))
+order by l.lease_id
+for update of l;
+
 -- name: sweep_cut_list
 -- doc: Leases whose meter stops now, locked, each with its reason and instant.
 -- lane: write
 -- in: market text
--- out: lease_id uuid, epoch int4, reason text, cut_at timestamptz
+-- out: lease_id uuid, epoch int4, reason text, cut_at timestamptz, restart text, on_interruption text,
+--      has_run bool
 with due as materialized (
-    select l.lease_id, w.desired, w.status_reason, w.deadline_at, w.budget_uusd, w.spent_uusd, w.workload_id
+    select l.lease_id, w.desired, w.status_reason, w.deadline_at, w.budget_uusd, w.spent_uusd, w.workload_id,
+        w.restart, w.on_interruption
     from leases l join workloads w using (workload_id) join nodes n using (node_id)
     where l.market = $1 and l.state in ('awarded', 'starting', 'running')
-      and (w.desired = 'stop' or w.deadline_at <= now()
+      and (w.desired = 'stop' or w.deadline_at <= now() or l.stop_at <= now()
         or (l.state = 'running' and n.unknown_at is null
             and now() >= l.running_at + (l.billable_ms_max + l.paused_ms) * interval '1 ms'))
 ), locked as materialized (
@@ -74,10 +94,12 @@ select lease_id, (lease).epoch,
                 when budget_uusd - spent_uusd <= (select coalesce(sum(r.escrow_uusd), 0) from replicas r
                     where r.workload_id = locked.workload_id) then 'budget_reached'
                 else 'funds_exhausted' end
-        else 'deadline_passed' end as reason,
-    least(now(), spent_at, deadline_at) as cut_at
+        when deadline_at <= now() then 'deadline_passed'
+        else (lease).interrupt_reason end as reason,
+    least(now(), spent_at, deadline_at) as cut_at, restart, on_interruption,
+    (lease).running_at is not null as has_run
 from locked
-where desired = 'stop' or spent_at <= now() or deadline_at <= now()
+where desired = 'stop' or spent_at <= now() or deadline_at <= now() or (lease).stop_at <= now()
 order by lease_id;
 
 -- name: sweep_close_list
@@ -92,13 +114,13 @@ with office as (
 ), due as materialized (
     select l.lease_id, l.workload_id, l.state, case
             when l.state = 'closing' and (n.state in ('lost', 'retired')
-                or coalesce(l.cut_seen_at, l.cut_at) < now() - ($4 + w.stop_grace_s * 1000) * interval '1 ms') then l.close_reason
+                or coalesce(l.cut_seen_at, l.cut_at) < now() - ($4 + lease_grace_ms(l, w.stop_grace_s)) * interval '1 ms') then l.close_reason
             when l.state = 'closing' then null
             when n.state = 'retired' then 'node_withdrawn'
             when n.state = 'lost' then 'node_lost'
             when l.state = 'awarded' and greatest(l.awarded_at, o.started_at) < now() - $2 * interval '1 ms'
                 then 'not_acknowledged'
-            when l.state = 'starting' and greatest(l.acked_at, o.started_at) < now() - $3 * interval '1 ms'
+            when l.state = 'starting' and greatest(l.acked_at, l.starts_at, o.started_at) < now() - $3 * interval '1 ms'
                 then case l.stage when 'probing' then 'readiness_failed' else 'start_timeout' end end as reason
     from leases l join workloads w using (workload_id) join nodes n using (node_id), office o
     where l.market = $1 and l.state <> 'closed'

@@ -137,7 +137,7 @@ class PostTest(ApiCase):
         self.refused(402, "insufficient_funds", just.post, "/v1/workloads", manifest())
 
     def test_parts_that_are_not_built_are_refused_by_name(self):
-        rows = {"/tier": {"tier": "spot"}, "/volumes": {"volumes": []}, "/exclusive": {"exclusive": True},
+        rows = {"/volumes": {"volumes": []}, "/exclusive": {"exclusive": True},
                 "/placement/near": {"placement": {"near": {}}}, "/placement/spread": {"placement": {"spread": "node"}},
                 "/placement/trust_min": {"placement": {"trust_min": "attested"}},
                 "/ports/0/public": {"ports": [{"container_port": 80, "public": True}]},
@@ -146,8 +146,10 @@ class PostTest(ApiCase):
             with self.subTest(pointer=pointer):
                 problem = self.refused(422, "not_supported_yet", self.tenant.post, "/v1/workloads", manifest(**change))
                 self.assertEqual([e["pointer"] for e in problem["errors"]], [pointer])
+        problem = self.refused(422, "tier_closed", self.tenant.post, "/v1/workloads", manifest(tier="guaranteed"))
+        self.assertEqual([e["pointer"] for e in problem["errors"]], ["/tier"])
         self.tenant.post("/v1/workloads?dry_run=true", manifest(exclusive=False, ports=[{"container_port": 80}],
-                                                                tier="flexible"))
+                                                                tier="spot"))
 
     def test_a_malformed_manifest_names_each_bad_field(self):
         rows = {"/image": {"image": None}, "/resources": {"resources": None}, "/replicas": {"replicas": 101},

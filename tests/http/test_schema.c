@@ -95,7 +95,7 @@ static void a_manifest_is_checked_field_by_field(void **state)
         {M("\"name\":\"a23456789-123456789-123456789-123456789-123456789-123456789-1234\""),
          "/name length"},
         {M("\"image\\u0020\":\"x\""), "/image  unknown"},
-        {M("\"tier\":\"spot\""), "/tier not_supported_yet"},
+        {M("\"tier\":\"spot\""), ""},
         {M("\"tier\":\"gold\""), "/tier enum"},
         {M("\"tier\":\"flexible\""), ""},
         {M("\"exclusive\":false"), ""},

@@ -163,6 +163,9 @@ static struct leader *start_leader(const char *holder, struct hub *hub)
                                          .node_freeze_pct = 30,
                                          .start_timeout_ms = 900000,
                                          .final_receipt_ms = 15000,
+                                         .tiers = {.spot_notice_ms = 400,
+                                                   .flexible_notice_ms = 700,
+                                                   .tenure_ms = 300},
                                          .fee_bp = 1000};
     return leader_start(&config);
 }

@@ -21,7 +21,10 @@ static int setup(void **state)
                                     .node_lost_ms = 60000,
                                     .node_freeze_pct = 30,
                                     .start_timeout_ms = 900000,
-                                    .final_receipt_ms = 15000};
+                                    .final_receipt_ms = 15000,
+                                    .tiers = {.spot_notice_ms = 30000,
+                                              .flexible_notice_ms = 600000,
+                                              .tenure_ms = 60000}};
     office =
         (struct office){.conninfo = world.conninfo, .name = "main", .holder = "one", .address = ""};
     must(office_hold(&office));
