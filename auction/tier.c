@@ -29,8 +29,8 @@ struct tier_notice tier_notice_for(const struct tier_times *times, enum tier tie
     };
 }
 
-bool tier_may_evict(const struct tier_times *times, enum tier tier, const struct tier_holder *holder,
-                    int64_t now_us)
+bool tier_may_evict(const struct tier_times *times, enum tier tier,
+                    const struct tier_holder *holder, int64_t now_us)
 {
     if (tier == TIER_SPOT || holder->tier != TIER_SPOT)
         return false;

@@ -40,14 +40,14 @@ struct tier_notice tier_notice_for(const struct tier_times *times, enum tier tie
 struct tier_holder { /* the lease that holds a block */
     enum tier tier;
     bool is_running;
-    bool is_preempted;  /* it has its notice already, for another winner */
-    bool is_reclaimed;  /* its owner takes the machine back: nobody wins it */
+    bool is_preempted; /* it has its notice already, for another winner */
+    bool is_reclaimed; /* its owner takes the machine back: nobody wins it */
     int64_t running_at_us;
 };
 /* Whether a winner of `tier` may have the block. One that still starts keeps it: an award that was
  * undone before it ran would have cost its tenant a pull for nothing. */
-bool tier_may_evict(const struct tier_times *times, enum tier tier, const struct tier_holder *holder,
-                    int64_t now_us);
+bool tier_may_evict(const struct tier_times *times, enum tier tier,
+                    const struct tier_holder *holder, int64_t now_us);
 
 struct tier_victim {
     int64_t r_uusd_per_device_hour; /* the net reserve of its workload, per device */

@@ -94,10 +94,6 @@ language sql stable as $$
     select 'only spot is pre-empted', l.lease_id::text, l.tier from leases l
     where l.interrupt_reason = 'preempted' and l.tier <> 'spot'
     union all
-    select 'an interrupted lease says so', l.lease_id::text, l.close_reason from leases l
-    where l.state = 'closed' and l.close_reason in ('preempted', 'operator_reclaimed')
-        and l.interrupt_reason is distinct from l.close_reason
-    union all
     select 'G2 live lease has its replica''s epoch', l.lease_id::text, l.epoch || ' <> ' || r.epoch
     from leases l join replicas r using (replica_id) where l.state <> 'closed' and l.epoch <> r.epoch
     union all

@@ -427,15 +427,14 @@ static enum err_code notices_store(struct commit *commit)
                                                        .stop_grace_s = row.stop_grace_s});
     }
     struct sql_result *result = NULL;
-    enum err_code err = count == 0 ? ERR_OK
-                                   : lease_interrupt_run(commit->world->office->session, rows,
-                                                         count, &result);
+    enum err_code err =
+        count == 0 ? ERR_OK
+                   : lease_interrupt_run(commit->world->office->session, rows, count, &result);
     for (int i = 0; err == ERR_OK && count > 0 && i < sql_result_rows(result); i++) {
         struct lease_interrupt_out row;
         lease_interrupt_row(result, i, &row);
-        party_add(commit->report, &(struct lease_parties){
-                                      row.workload_id, row.account_id, row.operator_account_id,
-                                      row.node_id});
+        party_add(commit->report, &(struct lease_parties){row.workload_id, row.account_id,
+                                                          row.operator_account_id, row.node_id});
         commit->report->noticed_count++;
     }
     sql_result_release(result);

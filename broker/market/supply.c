@@ -161,8 +161,8 @@ static void rows_take(struct taking *taking)
     for (uint32_t i = 0; i < supply->rows_count; i++) {
         struct supply_load_out row;
         supply_load_row(supply->rows, (int)i, &row);
-        bool is_struck = supply->is_from_shelf &&
-                         shelf_is_sold(taking->query->shelf, &row.device_id);
+        bool is_struck =
+            supply->is_from_shelf && shelf_is_sold(taking->query->shelf, &row.device_id);
         if (!is_struck && is_offered(taking, &row))
             device_take(taking, &row, i);
     }
@@ -215,7 +215,8 @@ void supply_sell(struct supply *supply, const struct supply_block *block)
 
 void supply_unsell(struct supply *supply)
 {
-    memset(supply->is_sold, 0, supply->rows_count * sizeof(bool));
+    for (uint32_t i = 0; i < supply->rows_count; i++)
+        supply->is_sold[i] = false;
 }
 
 bool supply_is_held(const struct supply_block *block)
