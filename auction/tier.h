@@ -32,8 +32,8 @@ struct tier_notice {
     int64_t notice_ms; /* from the notice to SIGKILL */
     int64_t grace_ms;  /* from SIGTERM to SIGKILL; at most notice_ms */
 };
-/* Of a lease of this tier whose manifest asks for `stop_grace_ms`. Guaranteed leases have the notice
- * of flexible ones: nobody may interrupt them, but a machine that leaves says so first. */
+/* Of a lease of this tier whose manifest asks for `stop_grace_ms`. Guaranteed leases have the
+ * notice of flexible ones: nobody may interrupt them, but a machine that leaves says so first. */
 struct tier_notice tier_notice_for(const struct tier_times *times, enum tier tier,
                                    int64_t stop_grace_ms);
 

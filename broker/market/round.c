@@ -157,53 +157,50 @@ static bool is_same_lot(const struct demand *a, const struct demand *b)
            str_equal(a->tier, b->tier);
 }
 
-struct held_place { /* one block of a lot that leases hold */
-    uint32_t place;
+struct place { /* a block of a lot; those of one node are equal */
+    uint32_t at;
     bool is_won;
     struct supply_block *source;
 };
 
-/* Node by node, and there what goes first: devices stand in the order of eviction. */
-static int eviction_order(const void *a, const void *b)
+/* Node by node, and there what goes first: devices stand free ones first, then in the order of
+ * eviction. */
+static int place_order(const void *a, const void *b)
 {
-    const struct held_place *left = a, *right = b;
+    const struct place *left = a, *right = b;
     if (left->source->node != right->source->node)
         return left->source->node < right->source->node ? -1 : 1;
     return left->source->devices < right->source->devices ? -1 : 1;
 }
 
-static uint32_t places_list(const struct round_lot *lot, struct held_place *ret_places)
+static bool wins_held(const struct round_lot *lot)
 {
-    bool *is_won = array_of(lot->blocks_count, sizeof(*is_won));
-    uint32_t count = 0, won_count = 0;
     for (uint32_t i = 0; i < lot->outcome.awards_count; i++)
-        is_won[lot->outcome.awards[i].block] = true;
-    for (uint32_t i = 0; i < lot->blocks_count; i++) {
-        if (!supply_is_held(lot->sources[i]))
-            continue;
-        ret_places[count++] = (struct held_place){i, is_won[i], lot->sources[i]};
-        won_count += is_won[i];
-    }
-    free(is_won);
-    return won_count > 0 ? count : 0;
+        if (supply_is_held(lot->sources[lot->outcome.awards[i].block]))
+            return true;
+    return false;
 }
 
-/* Gives the places of a node that were won the blocks whose leases go first. */
+/* Gives the places of a node that were won the blocks that go first. */
 static void evictions_choose(struct round_lot *lot)
 {
-    struct held_place *places = array_of(lot->blocks_count, sizeof(*places));
-    uint32_t count = places_list(lot, places);
-    qsort(places, count, sizeof(*places), eviction_order);
-    for (uint32_t first = 0, last; first < count; first = last) {
+    if (!wins_held(lot))
+        return;
+    struct place *places = array_of(lot->blocks_count, sizeof(*places));
+    for (uint32_t i = 0; i < lot->blocks_count; i++)
+        places[i] = (struct place){.at = i, .source = lot->sources[i]};
+    for (uint32_t i = 0; i < lot->outcome.awards_count; i++)
+        places[lot->outcome.awards[i].block].is_won = true;
+    qsort(places, lot->blocks_count, sizeof(*places), place_order);
+    for (uint32_t first = 0, last; first < lot->blocks_count; first = last) {
+        const struct supply_node *node = places[first].source->node;
         uint32_t next = first;
-        for (last = first; last < count && places[last].source->node == places[first].source->node;)
-            last++;
-        for (uint32_t i = first; i < last; i++)
-            if (places[i].is_won)
-                lot->sources[places[i].place] = places[next++].source;
+        for (last = first; last < lot->blocks_count && places[last].source->node == node; last++)
+            if (places[last].is_won)
+                lot->sources[places[last].at] = places[next++].source;
         for (uint32_t i = first; i < last; i++)
             if (!places[i].is_won)
-                lot->sources[places[i].place] = places[next++].source;
+                lot->sources[places[i].at] = places[next++].source;
     }
     free(places);
 }

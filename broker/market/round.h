@@ -11,10 +11,10 @@
  * "<lot>|<workload>". So it never starves behind a cheap node that it must not use. These go
  * highest r first, equals by id.
  *
- * Tiers clear in their order, so spot is left what the others did not take. A block that spot leases
- * hold costs its lot a wait (tier_wait_adder), and where several blocks of one node are held, those
- * that are won are the ones whose leases go first: a block's id in the record names a place on its
- * node, and these places are equal.
+ * Tiers clear in their order, so spot is left what the others did not take. A block that spot
+ * leases hold costs its lot a wait (tier_wait_adder). Which blocks of a node are won is then
+ * settled once more, so that the leases that go first leave first: a block's id in the record names
+ * a place on its node, and the places of one node are equal.
  *
  * What the commit's guards refuse (a workload that stopped, a device that went) is marked and the
  * round is cleared again without it: the record holds what stands and nothing else.

@@ -8,8 +8,9 @@
  *    node_freeze_pct of at least FREEZE_NODES_MIN nodes fell silent within 10 s of each other, it
  * is more likely that we are cut off: then no node is judged, for FREEZE_MAX_MS at most.
  *  - Noticed: leases on a machine, or on devices, that their owner takes back.
- *  - Cut: an interruption is due (auction/tier.h), escrow, budget or max_duration reached (at the computed instant), a deadline passed, a
- *    workload whose owner wants it stopped, or which is degraded and shall stop then.
+ *  - Cut: an interruption that is due (auction/tier.h), escrow, budget or max_duration reached (at
+ *    the computed instant), a deadline passed, a workload whose owner wants it stopped, or which is
+ *    degraded and shall stop then.
  *  - Closed: not acknowledged, start timed out, its node lost or retired, or cut and no final
  * receipt.
  *  - Ended: replicas that wait although their workload stops or its deadline passed.
