@@ -12,6 +12,7 @@
 #include "broker/base/clock.h"
 #include "broker/base/log.h"
 #include "broker/base/must.h"
+#include "broker/market/guard.h"
 #include "broker/market/shelf.h"
 #include "gen/broker/market/commit.sql.h"
 
@@ -25,8 +26,7 @@ struct commit {
     struct demands demands;
     struct supply supply;
     struct round_clearing clearing;
-    struct sql_result *replicas; /* locked ones, by workload and index */
-    struct sql_result *holders;  /* locked leases that may be pre-empted; NULL: none */
+    struct guard guard;
     struct round_report *report;
 };
 
@@ -102,238 +102,6 @@ static enum err_code commit_clear(struct commit *commit)
     return ERR_INTERNAL;
 }
 
-/* Ids of a result's column 0 are ascending, as its statement says. */
-struct uuid_set {
-    struct uuid *at;
-    size_t count;
-};
-
-static int uuid_order(const void *a, const void *b)
-{
-    return memcmp(a, b, sizeof(struct uuid));
-}
-
-static bool set_has(const struct uuid_set *set, const struct uuid *id)
-{
-    return bsearch(id, set->at, set->count, sizeof(struct uuid), uuid_order) != NULL;
-}
-
-static enum err_code nodes_lock(struct commit *commit, struct uuid_set *ret_set)
-{
-    const struct round_clearing *clearing = &commit->clearing;
-    struct uuid *ids = array_of(clearing->awards_count, sizeof(*ids));
-    for (uint32_t i = 0; i < clearing->awards_count; i++)
-        ids[i] = clearing->awards[i].block->node->node_id;
-    const struct award_lock_nodes_in in = {.node_ids = ids,
-                                           .node_ids_count = clearing->awards_count};
-    struct sql_result *result = NULL;
-    enum err_code err = award_lock_nodes_run(commit->world->office->session, &in, &result);
-    ret_set->count = err == ERR_OK ? (size_t)sql_result_rows(result) : 0;
-    ret_set->at = array_of(ret_set->count, sizeof(struct uuid));
-    for (size_t i = 0; i < ret_set->count; i++) {
-        struct award_lock_nodes_out row;
-        award_lock_nodes_row(result, (int)i, &row);
-        ret_set->at[i] = row.node_id;
-    }
-    sql_result_release(result);
-    free(ids);
-    return err;
-}
-
-static enum err_code replicas_lock(struct commit *commit)
-{
-    const struct round_clearing *clearing = &commit->clearing;
-    struct uuid *ids = array_of(clearing->awards_count, sizeof(*ids));
-    for (uint32_t i = 0; i < clearing->awards_count; i++)
-        ids[i] = clearing->awards[i].demand->workload_id;
-    const struct award_lock_replicas_in in = {.workload_ids = ids,
-                                              .workload_ids_count = clearing->awards_count,
-                                              .round = commit->round->round};
-    sql_result_release(commit->replicas);
-    commit->replicas = NULL;
-    enum err_code err =
-        award_lock_replicas_run(commit->world->office->session, &in, &commit->replicas);
-    free(ids);
-    return err;
-}
-
-struct device_lock { /* a device that nobody has won yet; its id comes first, for set_has() */
-    struct uuid device_id, holder_id;
-};
-struct device_locks {
-    struct device_lock *at;
-    size_t count;
-};
-
-static enum err_code devices_lock(struct commit *commit, struct device_locks *ret_locks)
-{
-    const struct round_clearing *clearing = &commit->clearing;
-    struct uuid *ids = array_of((size_t)clearing->awards_count * BLOCK_DEVICES_MAX, sizeof(*ids));
-    size_t ids_count = 0;
-    for (uint32_t i = 0; i < clearing->awards_count; i++)
-        for (uint32_t j = 0; j < clearing->awards[i].block->devices_count; j++)
-            ids[ids_count++] = clearing->awards[i].block->devices[j].device_id;
-    const struct award_lock_devices_in in = {.device_ids = ids, .device_ids_count = ids_count};
-    struct sql_result *result = NULL;
-    enum err_code err = award_lock_devices_run(commit->world->office->session, &in, &result);
-    ret_locks->count = err == ERR_OK ? (size_t)sql_result_rows(result) : 0;
-    ret_locks->at = array_of(ret_locks->count, sizeof(*ret_locks->at));
-    for (size_t i = 0; i < ret_locks->count; i++) {
-        struct award_lock_devices_out row;
-        award_lock_devices_row(result, (int)i, &row);
-        ret_locks->at[i] = (struct device_lock){
-            row.device_id, row.has_holder_id ? row.holder_id : (struct uuid){{0}}};
-    }
-    sql_result_release(result);
-    free(ids);
-    return err;
-}
-
-/* Leases that would have to leave, each as often as it has devices. The caller frees. */
-static struct uuid *holders_list(const struct commit *commit, size_t *ret_count)
-{
-    const struct round_clearing *clearing = &commit->clearing;
-    struct uuid *ids = array_of((size_t)clearing->awards_count * BLOCK_DEVICES_MAX, sizeof(*ids));
-    *ret_count = 0;
-    for (uint32_t i = 0; i < clearing->awards_count; i++)
-        for (uint32_t j = 0; j < clearing->awards[i].block->devices_count; j++)
-            if (!uuid_is_nil(clearing->awards[i].block->devices[j].holder_id))
-                ids[(*ret_count)++] = clearing->awards[i].block->devices[j].holder_id;
-    return ids;
-}
-
-/* Leases are locked after the workloads and before the replicas, as everywhere. */
-static enum err_code holders_lock(struct commit *commit)
-{
-    const struct round_clearing *clearing = &commit->clearing;
-    struct session *session = commit->world->office->session;
-    sql_result_release(commit->holders);
-    commit->holders = NULL;
-    struct award_lock_holders_in in = {.lease_ids_count = 0};
-    struct uuid *lease_ids = holders_list(commit, &in.lease_ids_count);
-    in.lease_ids = lease_ids;
-    enum err_code err = ERR_OK;
-    if (in.lease_ids_count > 0) {
-        struct uuid *ids = array_of(clearing->awards_count, sizeof(*ids));
-        for (uint32_t i = 0; i < clearing->awards_count; i++)
-            ids[i] = clearing->awards[i].demand->workload_id;
-        const struct award_lock_workloads_in workloads = {
-            .workload_ids = ids, .workload_ids_count = clearing->awards_count};
-        err = award_lock_workloads_run(session, &workloads, NULL);
-        if (err == ERR_OK)
-            err = award_lock_holders_run(session, &in, &commit->holders);
-        free(ids);
-    }
-    free(lease_ids);
-    return err;
-}
-
-/* False: it left meanwhile, or must not be pre-empted any more. */
-static bool holder_find(const struct commit *commit, const struct uuid *lease_id,
-                        struct award_lock_holders_out *ret_row)
-{
-    int count = commit->holders != NULL ? sql_result_rows(commit->holders) : 0;
-    for (int low = 0, high = count; low < high;) {
-        int middle = low + (high - low) / 2;
-        award_lock_holders_row(commit->holders, middle, ret_row);
-        int order = uuid_order(&ret_row->lease_id, lease_id);
-        if (order == 0)
-            return true;
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return false;
-}
-
-/* First row of a workload's locked replicas and how many there are. */
-static int replicas_of(const struct commit *commit, const struct uuid *workload_id, int *ret_count)
-{
-    int low = 0, high = sql_result_rows(commit->replicas);
-    struct award_lock_replicas_out row;
-    while (low < high) {
-        int middle = low + (high - low) / 2;
-        award_lock_replicas_row(commit->replicas, middle, &row);
-        if (uuid_order(&row.workload_id, workload_id) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *ret_count = 0;
-    for (int i = low; i < sql_result_rows(commit->replicas); i++) {
-        award_lock_replicas_row(commit->replicas, i, &row);
-        if (!uuid_equal(row.workload_id, *workload_id))
-            break;
-        ++*ret_count;
-    }
-    return low;
-}
-
-/* Nobody has won it meanwhile, and who holds it is who held it when supply was read. */
-static bool device_stands(const struct commit *commit, const struct supply_device *device,
-                          const struct device_locks *locks)
-{
-    struct award_lock_holders_out row;
-    const struct device_lock *lock =
-        bsearch(&device->device_id, locks->at, locks->count, sizeof(*lock), uuid_order);
-    return lock != NULL && uuid_equal(lock->holder_id, device->holder_id) &&
-           (uuid_is_nil(lock->holder_id) || holder_find(commit, &lock->holder_id, &row));
-}
-
-static bool block_stands(const struct commit *commit, const struct supply_block *block,
-                         const struct uuid_set *nodes, const struct device_locks *locks)
-{
-    if (!set_has(nodes, &block->node->node_id))
-        return false;
-    for (uint32_t i = 0; i < block->devices_count; i++)
-        if (!device_stands(commit, &block->devices[i], locks))
-            return false;
-    return true;
-}
-
-/* Takes out what does not stand; says how much that was. Also gives each award its turn among its
- * workload's replicas. */
-static uint32_t awards_judge(struct commit *commit, const struct uuid_set *nodes,
-                             const struct device_locks *locks)
-{
-    uint32_t refused_count = 0;
-    for (uint32_t i = 0; i < commit->demands.count; i++)
-        commit->demands.at[i].placed_count = 0;
-    for (uint32_t i = 0; i < commit->clearing.awards_count; i++) {
-        struct round_award *award = &commit->clearing.awards[i];
-        int waiting = 0;
-        if (!block_stands(commit, award->block, nodes, locks)) {
-            award->block->is_gone = true;
-            refused_count++;
-        }
-        award->replica_row = replicas_of(commit, &award->demand->workload_id, &waiting) +
-                             (int)award->demand->placed_count;
-        if ((int)++award->demand->placed_count > waiting && !award->demand->is_out) {
-            award->demand->is_out = true;
-            refused_count++;
-        }
-    }
-    return refused_count;
-}
-
-static enum err_code awards_guard(struct commit *commit, uint32_t *ret_refused_count)
-{
-    struct uuid_set nodes = {.count = 0};
-    struct device_locks locks = {.count = 0};
-    enum err_code err = nodes_lock(commit, &nodes);
-    if (err == ERR_OK)
-        err = holders_lock(commit);
-    if (err == ERR_OK)
-        err = replicas_lock(commit);
-    if (err == ERR_OK)
-        err = devices_lock(commit, &locks);
-    *ret_refused_count = err == ERR_OK ? awards_judge(commit, &nodes, &locks) : 0;
-    free(nodes.at);
-    free(locks.at);
-    return err;
-}
-
 /* Clears until every guard holds. */
 static enum err_code commit_decide(struct commit *commit)
 {
@@ -347,7 +115,7 @@ static enum err_code commit_decide(struct commit *commit)
             continue;
         }
         if (err == ERR_OK && commit->clearing.awards_count > 0)
-            err = awards_guard(commit, &refused_count);
+            err = guard_awards(&commit->guard, &refused_count);
         if (err != ERR_OK || refused_count == 0)
             return err;
         commit->report->refused_count += refused_count;
@@ -376,7 +144,7 @@ static int64_t wait_ms(const struct commit *commit, const struct supply_block *b
         struct award_lock_holders_out row;
         if (uuid_is_nil(block->devices[i].holder_id))
             continue;
-        must(holder_find(commit, &block->devices[i].holder_id, &row));
+        must(guard_holder(&commit->guard, &block->devices[i].holder_id, &row));
         int64_t left_ms = row.has_left_ms ? row.left_ms : commit->world->tiers->spot_notice_ms;
         longest_ms = left_ms > longest_ms ? left_ms : longest_ms;
     }
@@ -387,7 +155,7 @@ static struct award_store_in award_row(const struct commit *commit, const struct
                                        char devices[DEVICE_LIST_SIZE])
 {
     struct award_lock_replicas_out replica;
-    award_lock_replicas_row(commit->replicas, award->replica_row, &replica);
+    award_lock_replicas_row(commit->guard.replicas, award->replica_row, &replica);
     return (struct award_store_in){
         .lease_id = uuid_v7(),
         .replica_id = replica.replica_id,
@@ -415,11 +183,12 @@ static void party_add(struct round_report *report, const struct lease_parties *p
 /* Whoever holds what was won has to leave: it is told so in the transaction that sells it. */
 static enum err_code notices_store(struct commit *commit)
 {
-    uint32_t count = commit->holders != NULL ? (uint32_t)sql_result_rows(commit->holders) : 0;
+    uint32_t count =
+        commit->guard.holders != NULL ? (uint32_t)sql_result_rows(commit->guard.holders) : 0;
     struct lease_interrupt_in *rows = array_of(count, sizeof(*rows));
     for (uint32_t i = 0; i < count; i++) {
         struct award_lock_holders_out row;
-        award_lock_holders_row(commit->holders, (int)i, &row);
+        award_lock_holders_row(commit->guard.holders, (int)i, &row);
         rows[i] = lease_notice(commit->world->tiers, CLOSE_PREEMPTED,
                                &(struct lease_noticed){.lease_id = row.lease_id,
                                                        .epoch = row.epoch,
@@ -474,6 +243,11 @@ static enum err_code awards_store(struct commit *commit)
     free(devices);
     commit->report->awards_count = count;
     return err;
+}
+
+static int uuid_order(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct uuid));
 }
 
 static int32_t accounts_count(const struct round_lot *lot)
@@ -564,7 +338,8 @@ static enum err_code commit_store(struct commit *commit)
 {
     enum err_code err = ERR_OK;
     uint32_t count = commit->clearing.awards_count;
-    uint32_t held_max = commit->holders != NULL ? (uint32_t)sql_result_rows(commit->holders) : 0;
+    uint32_t held_max =
+        commit->guard.holders != NULL ? (uint32_t)sql_result_rows(commit->guard.holders) : 0;
     commit->report->parties = array_of(count + held_max, sizeof(struct lease_parties));
     if (count > 0)
         err = notices_store(commit);
@@ -579,6 +354,10 @@ enum err_code round_complete(const struct round_world *world, const struct froze
                              struct round_report *ret_report)
 {
     struct commit commit = {.world = world, .round = round, .report = ret_report};
+    commit.guard = (struct guard){.session = world->office->session,
+                                  .clearing = &commit.clearing,
+                                  .demands = &commit.demands,
+                                  .round = round->round};
     *ret_report = (struct round_report){.demands_count = 0};
     int64_t started_us = clock_mono_us();
     enum err_code err = commit_load(&commit);
@@ -595,8 +374,7 @@ enum err_code round_complete(const struct round_world *world, const struct froze
     round_clearing_finish(&commit.clearing);
     supply_finish(&commit.supply);
     demand_finish(&commit.demands);
-    sql_result_release(commit.replicas);
-    sql_result_release(commit.holders);
+    guard_finish(&commit.guard);
     return err;
 }
 

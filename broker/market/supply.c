@@ -1,6 +1,6 @@
 /* The happy path is: rows come ordered by pool and node, so one pass for each kind of pool makes
- * pools, nodes and devices; cutting then makes blocks, largest size first, halving what is left over
- * for smaller wishes. Failure modes are: a database error, which leaves nothing to finish.
+ * pools, nodes and devices; cutting then makes blocks, largest size first, halving what is left
+ * over for smaller wishes. Failure modes are: a database error, which leaves nothing to finish.
  */
 #include "broker/market/supply.h"
 
