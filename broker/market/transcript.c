@@ -8,9 +8,6 @@
 #include <string.h>
 
 #include "broker/base/clock.h"
-#include "gen/broker/market/transcript.sql.h"
-
-#define NODES_AT_ONCE_MAX 4096
 
 static struct str hash_bytes(const struct sha256 *hash)
 {
@@ -39,10 +36,10 @@ static enum err_code nodes_load(struct session *session, const char *market,
 {
     const struct log_nodes_read_in in = {
         .market = str_of(market),
-        .levels = (const int32_t *)(void *)nodes->levels.at,
-        .levels_count = log_nodes_count(nodes),
-        .node_indexes = (const int64_t *)(void *)nodes->indexes.at,
-        .node_indexes_count = log_nodes_count(nodes),
+        .levels = nodes->levels,
+        .levels_count = nodes->count,
+        .node_indexes = nodes->indexes,
+        .node_indexes_count = nodes->count,
     };
     struct sql_result *result = NULL;
     enum err_code err = log_nodes_read_run(session, &in, &result);
@@ -67,7 +64,7 @@ enum err_code transcript_load(struct session *session, const char *market,
     sql_result_release(result);
     if (err != ERR_OK)
         return err;
-    struct log_nodes nodes = {.levels = {0}};
+    struct log_nodes nodes = {.count = 0};
     const struct merkle_source source = log_nodes_source(&nodes);
     merkle_edge_load(&source, (uint64_t)size.size, &ret_transcript->edge); /* notes what it needs */
     if (size.size > 0)
@@ -76,7 +73,6 @@ enum err_code transcript_load(struct session *session, const char *market,
         err = ERR_INTERNAL;
     if (err == ERR_OK)
         merkle_edge_load(&source, (uint64_t)size.size, &ret_transcript->edge);
-    log_nodes_finish(&nodes);
     return err;
 }
 
@@ -145,29 +141,17 @@ void transcript_seal(struct str record, struct sha256 *ret_secret, struct buf *t
 
 /* Stored nodes ---------------------------------------------------------------------------------*/
 
-size_t log_nodes_count(const struct log_nodes *nodes)
-{
-    return nodes->levels.len / sizeof(int32_t);
-}
-
 static struct sha256 node_answer(void *data, unsigned level, uint64_t index)
 {
     struct log_nodes *nodes = data;
-    const int32_t *levels = (const int32_t *)(void *)nodes->levels.at;
-    const int64_t *indexes = (const int64_t *)(void *)nodes->indexes.at;
-    const struct sha256 *hashes = (const struct sha256 *)(void *)nodes->hashes.at;
-    size_t count = log_nodes_count(nodes);
-    for (size_t i = count; i-- > 0;) /* neighbours ask for the same, so look at the last first */
-        if (levels[i] == (int32_t)level && indexes[i] == (int64_t)index)
-            return hashes[i];
-    const int32_t wanted_level = (int32_t)level;
-    const int64_t wanted_index = (int64_t)index;
-    const struct sha256 none = {{0}};
-    must(count < NODES_AT_ONCE_MAX);
-    buf_add(&nodes->levels, &wanted_level, sizeof(wanted_level));
-    buf_add(&nodes->indexes, &wanted_index, sizeof(wanted_index));
-    buf_add(&nodes->hashes, &none, sizeof(none));
-    return none;
+    for (size_t i = nodes->count;
+         i-- > 0;) /* neighbours ask for the same: look at the last first */
+        if (nodes->levels[i] == (int32_t)level && nodes->indexes[i] == (int64_t)index)
+            return nodes->hashes[i];
+    must(nodes->count < LOG_NODES_MAX);
+    nodes->levels[nodes->count] = (int32_t)level;
+    nodes->indexes[nodes->count] = (int64_t)index;
+    return nodes->hashes[nodes->count++] = (struct sha256){{0}};
 }
 
 struct merkle_source log_nodes_source(struct log_nodes *nodes)
@@ -177,24 +161,12 @@ struct merkle_source log_nodes_source(struct log_nodes *nodes)
 
 void log_nodes_fill(struct log_nodes *nodes, int32_t ord, struct str hash)
 {
-    must(ord > 0 && (size_t)ord <= log_nodes_count(nodes) && hash.len == sizeof(struct sha256));
-    memcpy(nodes->hashes.at + (size_t)(ord - 1) * sizeof(struct sha256), hash.at, hash.len);
+    must(ord > 0 && (size_t)ord <= nodes->count && hash.len == sizeof(struct sha256));
+    memcpy(nodes->hashes[ord - 1].bytes, hash.at, hash.len);
+    nodes->filled_count++;
 }
 
-/* A hash of all zeros is none: nobody knows what hashes to it. */
 bool log_nodes_are_whole(const struct log_nodes *nodes)
 {
-    const struct sha256 none = {{0}};
-    const struct sha256 *hashes = (const struct sha256 *)(void *)nodes->hashes.at;
-    for (size_t i = 0; i < log_nodes_count(nodes); i++)
-        if (memcmp(&hashes[i], &none, sizeof(none)) == 0)
-            return false;
-    return true;
-}
-
-void log_nodes_finish(struct log_nodes *nodes)
-{
-    buf_finish(&nodes->levels);
-    buf_finish(&nodes->indexes);
-    buf_finish(&nodes->hashes);
+    return nodes->filled_count == nodes->count;
 }

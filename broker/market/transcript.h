@@ -13,6 +13,7 @@
 #include "broker/base/err.h"
 #include "broker/market/chain.h"
 #include "broker/market/office.h"
+#include "gen/broker/market/transcript.sql.h"
 
 /* Owned by the leader: where the log ends. */
 struct transcript {
@@ -43,16 +44,20 @@ void transcript_seal(struct str record, struct sha256 *ret_secret, struct buf *t
 
 /* ---- proofs: note what they need, read it, make them */
 
-struct log_nodes {
-    struct buf levels, indexes, hashes; /* int32_t, int64_t, struct sha256; in step */
+#define LOG_NODES_MAX  1024 /* of one answer; a page of LOG_LEAVES_MAX paths needs fewer */
+#define LOG_LEAVES_MAX 100
+
+struct log_nodes { /* in the order of being asked for */
+    int32_t levels[LOG_NODES_MAX];
+    int64_t indexes[LOG_NODES_MAX];
+    struct sha256 hashes[LOG_NODES_MAX];
+    size_t count, filled_count;
 };
-size_t log_nodes_count(const struct log_nodes *nodes);
 /* Answers what was filled in; what was not asked for before is noted and answered with zeros. */
 struct merkle_source log_nodes_source(struct log_nodes *nodes);
-/* Row `ord` (from 1) of log_nodes_read. */
+/* Row `ord` (from 1) of log_nodes_read; each once. */
 void log_nodes_fill(struct log_nodes *nodes, int32_t ord, struct str hash);
 /* All that was asked for is there. */
 bool log_nodes_are_whole(const struct log_nodes *nodes);
-void log_nodes_finish(struct log_nodes *nodes);
 
 #endif
