@@ -6,10 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RADIX_FROM     48 /* below this many keys insertion beats counting */
-#define LEAF_FILL      112 /* of a leaf that is filled at once: room for the next changes */
-#define LEAF_JOIN_MAX  64
-#define HEAP_PER_BLOCK 16 /* what malloc needs for itself */
+#define RADIX_FROM    48  /* below this many keys insertion beats counting */
+#define LEAF_FILL     112 /* of a leaf that is filled at once: room for the next changes */
+#define LEAF_JOIN_MAX 64
 
 /* Sorting --------------------------------------------------------------------------------------*/
 

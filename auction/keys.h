@@ -19,6 +19,7 @@
 #define KEY_INDEX_BITS 24
 #define KEY_INDEX_MAX  (((uint32_t)1 << KEY_INDEX_BITS) - 1)
 #define KEY_LEAF_MAX   128
+#define HEAP_PER_BLOCK 16 /* what malloc takes for itself, where bytes are counted */
 
 static inline uint64_t key_of(int64_t value, uint32_t index)
 {

@@ -1,0 +1,48 @@
+/* sellers.h - who sells in one lot: the owner's one ask, and how many blocks stand behind it.
+ *
+ * pure apart from malloc. A seller has a place in an open-addressing table that stays until a
+ * seller is added or leaves. Twelve bytes each, so that a million asks stay small.
+ */
+#ifndef UNDERCUT_AUCTION_SELLERS_H
+#define UNDERCUT_AUCTION_SELLERS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "broker/base/must.h"
+
+#define SELLER_NONE UINT32_MAX
+
+struct seller {
+    uint32_t owner;
+    uint32_t ask_low;      /* the ask's lower 32 bits */
+    uint32_t ask_high : 8; /* and the 8 above: asks are below 2^40 */
+    uint32_t blocks_count : 24;
+};
+
+struct sellers { /* zero-initialised is empty */
+    struct seller *at;
+    uint32_t cap, count;
+    uint32_t blocks_most; /* the most blocks that one seller has had since there was none */
+};
+
+static inline int64_t seller_ask(const struct seller *seller)
+{
+    return (int64_t)seller->ask_high << 32 | seller->ask_low;
+}
+
+static inline void seller_set_ask(struct seller *seller, int64_t ask_uusd_per_hour)
+{
+    seller->ask_low = (uint32_t)ask_uusd_per_hour;
+    seller->ask_high = (uint32_t)(ask_uusd_per_hour >> 32) & 255;
+}
+
+void sellers_reserve(struct sellers *sellers, uint32_t count);
+uint32_t sellers_find(const struct sellers *sellers, uint32_t owner); /* a place, or SELLER_NONE */
+/* One block more; a new seller begins with this ask. */
+void sellers_add_block(struct sellers *sellers, uint32_t owner, int64_t ask_uusd_per_hour);
+void sellers_drop_block(struct sellers *sellers, uint32_t owner); /* one of a seller that is here */
+size_t sellers_bytes(const struct sellers *sellers);
+void sellers_finish(struct sellers *sellers);
+
+#endif

@@ -1,0 +1,140 @@
+#include "auction/slots.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "auction/keys.h"
+
+void slots_start(struct slots *slots, uint32_t stride)
+{
+    *slots = (struct slots){.stride = stride, .free_first = SLOT_NONE};
+}
+
+static struct uuid *id_at(const struct slots *slots, uint32_t slot)
+{
+    return slots_row(slots, slot);
+}
+
+/* Scales 32 bits of the mixed id to the table, which need not be a power of two. */
+static uint32_t home_of(const struct slots *slots, const struct uuid *id)
+{
+    uint64_t halves[2];
+    memcpy(halves, id->bytes, sizeof(halves));
+    uint64_t mixed = (halves[0] ^ halves[1] * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
+    return (uint32_t)((mixed >> 32) * slots->table_cap >> 32);
+}
+
+static uint32_t place_after(const struct slots *slots, uint32_t place)
+{
+    return place + 1 < slots->table_cap ? place + 1 : 0;
+}
+
+static void table_put(struct slots *slots, uint32_t slot)
+{
+    uint32_t place = home_of(slots, id_at(slots, slot));
+    while (slots->table[place] != 0)
+        place = place_after(slots, place);
+    slots->table[place] = slot + 1;
+}
+
+static void table_grow(struct slots *slots, uint32_t cap)
+{
+    uint32_t *old = slots->table, old_cap = slots->table_cap;
+    slots->table = calloc(cap, sizeof(*slots->table));
+    must(slots->table != NULL);
+    slots->table_cap = cap;
+    for (uint32_t i = 0; i < old_cap; i++)
+        if (old[i] != 0)
+            table_put(slots, old[i] - 1);
+    free(old);
+}
+
+/* Four fifths full at most. */
+static uint32_t table_cap_for(uint32_t count)
+{
+    return count + count / 4 + 2;
+}
+
+void slots_reserve(struct slots *slots, uint32_t count)
+{
+    if (count > slots->rows_cap) {
+        slots->rows = realloc(slots->rows, (size_t)count * slots->stride);
+        must(slots->rows != NULL);
+        slots->rows_cap = count;
+    }
+    if (table_cap_for(count) > slots->table_cap)
+        table_grow(slots, table_cap_for(count));
+}
+
+/* The table's place of `id`, or the empty one where the search ends. */
+static uint32_t place_of(const struct slots *slots, const struct uuid *id)
+{
+    uint32_t place = home_of(slots, id);
+    while (slots->table[place] != 0 &&
+           memcmp(id_at(slots, slots->table[place] - 1), id, sizeof(*id)) != 0)
+        place = place_after(slots, place);
+    return place;
+}
+
+uint32_t slots_find(const struct slots *slots, struct uuid id)
+{
+    return slots->live_count == 0 ? SLOT_NONE : slots->table[place_of(slots, &id)] - 1;
+}
+
+uint32_t slots_add(struct slots *slots, struct uuid id)
+{
+    uint32_t slot = slots->free_first;
+    if (slot != SLOT_NONE) {
+        memcpy(&slots->free_first, id_at(slots, slot), sizeof(slots->free_first));
+    } else {
+        slot = slots->used_count++;
+        if (slots->used_count > slots->rows_cap)
+            slots_reserve(slots, slots->used_count + slots->used_count / 4);
+        memset(slots_row(slots, slot), 0, slots->stride);
+    }
+    *id_at(slots, slot) = id;
+    slots->live_count++;
+    table_put(slots, slot);
+    return slot;
+}
+
+/* Entries behind the hole move into it unless they would then stand before their home. */
+static void table_close(struct slots *slots, uint32_t hole)
+{
+    uint32_t place = hole;
+    for (;;) {
+        place = place_after(slots, place);
+        if (slots->table[place] == 0)
+            break;
+        uint32_t home = home_of(slots, id_at(slots, slots->table[place] - 1));
+        bool is_between =
+            hole <= place ? hole < home && home <= place : hole < home || home <= place;
+        if (is_between)
+            continue;
+        slots->table[hole] = slots->table[place];
+        hole = place;
+    }
+    slots->table[hole] = 0;
+}
+
+void slots_drop(struct slots *slots, uint32_t slot)
+{
+    table_close(slots, place_of(slots, id_at(slots, slot)));
+    memset(slots_row(slots, slot), 0, slots->stride);
+    memcpy(id_at(slots, slot), &slots->free_first, sizeof(slots->free_first));
+    slots->free_first = slot;
+    slots->live_count--;
+}
+
+size_t slots_bytes(const struct slots *slots)
+{
+    return (size_t)slots->rows_cap * slots->stride + slots->table_cap * sizeof(*slots->table) +
+           2 * HEAP_PER_BLOCK;
+}
+
+void slots_finish(struct slots *slots)
+{
+    free(slots->rows);
+    free(slots->table);
+    slots_start(slots, slots->stride);
+}
