@@ -1,7 +1,7 @@
-/* The happy path is: a change finds its row, takes the row's old key out of the order and marks the
- * row as fresh; book_sort() puts fresh rows in; clearing reads the first keys of each order and runs
- * the rule. Failure modes are: a change that no lot can have (refused by name, nothing changed), and
- * no memory (aborts).
+/* The happy path is: a change finds its row, takes the row's old key out of the order and marks
+ * the row as fresh; book_sort() puts fresh rows in; clearing reads the first keys of each order
+ * and runs the rule. Failure modes are: a change that no lot can have (refused by name, nothing
+ * changed), and no memory (aborts).
  */
 #include "auction/book.h"
 

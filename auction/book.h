@@ -9,8 +9,8 @@
  * keys (auction/keys.h). Changes are remembered and put into order by book_sort(), one by one when
  * they are few; when more than an eighth of a lot changed it is sorted anew, in linear time.
  * Clearing a lot reads its demand, and of its supply only as many blocks as that demand wants at
- * most, in order. Lots that nothing touched cost nothing. What comes out is exactly what lot_clear()
- * gives for the same blocks and workloads: both end in auction/rule.h.
+ * most, in order. Lots that nothing touched cost nothing. What comes out is exactly what
+ * lot_clear() gives for the same blocks and workloads: both end in auction/rule.h.
  *
  * A seller's ask stands once per lot, in its own table, so two asks of one seller in a lot cannot
  * be: a block that comes with another ask is refused, and a change of the ask names all its blocks.
