@@ -22,7 +22,7 @@
  *     ... book_block_add(), book_demand_put(), ...                  as messages arrive
  *     struct book_touched touched = book_sort(&book);               after the freeze
  *     for (uint32_t i = 0; i < touched.count; i++)
- *         book_lot_clear(&book, touched.lots[i], &seed, &result);   the slots in it: book_block_at()
+ *         book_lot_clear(&book, touched.lots[i], &seed, &result);   slots: book_block_at()
  */
 #ifndef UNDERCUT_AUCTION_BOOK_H
 #define UNDERCUT_AUCTION_BOOK_H
