@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "api/explain.h"
 #include "api/posting.h"
 #include "auction/policy.h"
 #include "broker/market/money.h"
@@ -34,20 +35,31 @@ enum flow_next dry_run_load(struct flow *flow)
     const struct workload_store_in *in = &order->posting.in;
     struct str trusts[2];
     size_t trusts_count = trusts_of(in->trust_min, trusts);
+    order->outlook = outlook_of_terms(flow, order->posting.manifest, &order->posting.terms);
     order->stored.flow = order->twin.flow = flow;
     balance_get_submit(db, &order->stored, &(struct balance_get_in){.account_id = in->account_id});
-    price_of_lots_submit(db, &order->twin,
-                         &(struct price_of_lots_in){
-                             .regions = order->posting.terms.regions,
-                             .regions_count = (size_t)order->posting.terms.regions_count,
-                             .classes = order->posting.terms.classes,
-                             .classes_count = (size_t)order->posting.terms.classes_count,
-                             .block_size = in->block_size,
-                             .tier = in->tier,
-                             .trusts = trusts,
-                             .trusts_count = trusts_count,
-                         });
+    price_of_lots_submit(
+        db, &order->twin,
+        &(struct price_of_lots_in){
+            .market = in->market,
+            .sealed_age_ms = api_call_of(flow)->thread->world->settings.sealed_age_ms,
+            .regions = order->posting.terms.regions,
+            .regions_count = (size_t)order->posting.terms.regions_count,
+            .classes = order->posting.terms.classes,
+            .classes_count = (size_t)order->posting.terms.classes_count,
+            .block_size = in->block_size,
+            .tier = in->tier,
+            .trusts = trusts,
+            .trusts_count = trusts_count,
+        });
+    outlook_load(flow, order->outlook, STR_NONE);
     return FLOW_WAIT;
+}
+
+enum flow_next dry_run_judge(struct flow *flow)
+{
+    struct workload_order *order = flow->state;
+    return outlook_ask(flow, order->outlook);
 }
 
 static void put_names(struct json_out *out, const char *key, const struct str *names, int count)
@@ -88,6 +100,9 @@ static void put_order(struct json_out *out, const struct workload_order *order, 
     json_put_bool(out, "is_affordable", hold_uusd <= wallet_uusd);
     json_put_c(out, "charges", charges);
     put_lots(out, &order->twin);
+    json_object_open(out, "explain");
+    outlook_read_put(out, order->outlook);
+    json_object_close(out);
 }
 
 static void put_current(struct json_out *out, const struct workload_order *order)
@@ -110,6 +125,8 @@ enum flow_next dry_run_reply(struct flow *flow)
         db_call_check(flow, &order->twin) != ERR_OK)
         return FLOW_END;
     balance_get_get(&order->stored, 0, &balance);
+    if (outlook_answered(flow, order->outlook) != ERR_OK)
+        return FLOW_END;
     struct json_out *out = api_json(flow);
     json_object_open(out, NULL);
     if (is_apply) {

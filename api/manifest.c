@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "auction/explain.h"
 #include "broker/base/money.h"
 
 /* The classes that still fit, as indexes into the catalogue. */
@@ -94,20 +95,23 @@ static bool disk_fits(const struct catalogue_class *class, const struct manifest
            class->disk_mib_min * block_size_of(manifest) >= resources->disk_mib;
 }
 
-static const struct constraint {
+static const struct class_rule {
+    enum constraint constraint;
     class_fits *fits;
     const char *device_pointer, *cpu_pointer;
     const char *detail;
-} CONSTRAINTS[] = {
-    {vendor_fits, "/resources/device/vendor", "/resources/cpu", "nothing of this vendor is traded"},
-    {models_fit, "/resources/device/models", "/resources/cpu", "none of these models is traded"},
-    {vram_fits, "/resources/device/vram_mib_min", "/resources/cpu",
+} CLASS_RULES[] = {
+    {CONSTRAINT_VENDOR, vendor_fits, "/resources/device/vendor", "/resources/cpu",
+     "nothing of this vendor is traded"},
+    {CONSTRAINT_MODEL, models_fit, "/resources/device/models", "/resources/cpu",
+     "none of these models is traded"},
+    {CONSTRAINT_VRAM, vram_fits, "/resources/device/vram_mib_min", "/resources/cpu",
      "no such class has this much memory"},
-    {vcpu_fits, "/resources/vcpu", "/resources/cpu/vcpu",
+    {CONSTRAINT_VCPU, vcpu_fits, "/resources/vcpu", "/resources/cpu/vcpu",
      "no such class comes with this many vCPUs"},
-    {memory_fits, "/resources/memory_mib", "/resources/cpu/memory_mib",
+    {CONSTRAINT_MEMORY, memory_fits, "/resources/memory_mib", "/resources/cpu/memory_mib",
      "no such class comes with this much memory"},
-    {disk_fits, "/resources/disk_mib", "/resources/disk_mib",
+    {CONSTRAINT_DISK, disk_fits, "/resources/disk_mib", "/resources/disk_mib",
      "no such class comes with this much disk"},
 };
 
@@ -127,18 +131,26 @@ static bool find_candidates(struct schema_binding *binding, const struct manifes
 {
     for (int i = 0; i < candidates->catalogue->classes_count; i++)
         candidates->at[candidates->count++] = i;
-    for (size_t i = 0; i < ARRAY_COUNT(CONSTRAINTS); i++) {
-        const struct constraint *constraint = &CONSTRAINTS[i];
-        narrow(candidates, constraint->fits, manifest);
+    for (size_t i = 0; i < ARRAY_COUNT(CLASS_RULES); i++) {
+        const struct class_rule *rule = &CLASS_RULES[i];
+        narrow(candidates, rule->fits, manifest);
         if (candidates->count > 0)
             continue;
         schema_refuse(binding, ERR_UNPLACEABLE,
-                      manifest->resources.has_cpu ? constraint->cpu_pointer
-                                                  : constraint->device_pointer,
-                      "unplaceable", constraint->detail);
+                      manifest->resources.has_cpu ? rule->cpu_pointer : rule->device_pointer,
+                      "unplaceable", rule->detail);
         return false;
     }
     return true;
+}
+
+uint32_t manifest_class_faults(const struct manifest *manifest, const struct catalogue_class *class)
+{
+    uint32_t faults = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(CLASS_RULES); i++)
+        if (!CLASS_RULES[i].fits(class, manifest))
+            faults |= CONSTRAINT_BIT(CLASS_RULES[i].constraint);
+    return faults;
 }
 
 static int by_price(const void *a, const void *b)

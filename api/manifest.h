@@ -21,6 +21,10 @@ struct manifest_context {
 bool manifest_terms(struct schema_binding *binding, const struct manifest *manifest,
                     const struct manifest_context *context, struct workload_terms *ret);
 
+/* CONSTRAINT_BIT (auction/explain.h) of everything in the manifest that a class does not meet. */
+uint32_t manifest_class_faults(const struct manifest *manifest,
+                               const struct catalogue_class *class);
+
 /* The manifest as shown again: without secrets and registry_auth. Appends compact JSON. */
 void manifest_write_public(const struct manifest *manifest, struct buf *to);
 /* The two that are sealed: {"secrets":{...},"registry_auth":{...}|null}; nothing when it has

@@ -24,6 +24,7 @@ struct workload_order {
     struct posting posting;
     const char *change; /* "none", "created", "updated" or "replaced" */
     struct db_call found, stored, twin;
+    struct outlook_read *outlook; /* of a dry run */
     struct workload_store_out row;
     struct notary_wait notary;
     int tries_count;

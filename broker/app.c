@@ -251,6 +251,8 @@ static void start_history(struct app *app)
         .every_ms = config->round_ms,
         .seconds_ms = config->history_seconds_h * MS_PER_HOUR,
         .minutes_ms = config->history_minutes_d * 24 * MS_PER_HOUR,
+        .sample_ms = config->history_sample_ms,
+        .sealed_age_ms = config->sealed_age_ms,
     });
     app->world.history = app->history;
 }

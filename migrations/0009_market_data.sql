@@ -139,3 +139,17 @@ $$;
 create function time_bucket_end_ms(bucket int4) returns int8 language sql immutable as $$
     select ceil(power(2::numeric, (bucket + 1) / 2.0))::int8
 $$;
+
+create table lot_supplies (
+    market text not null references markets,
+    at timestamptz not null,
+    block_size int4 not null,
+    region text not null,
+    class text not null,
+    trust text not null,
+    blocks_count int8 not null,
+    free_count int8 not null,
+    primary key (market, at, block_size, region, class, trust)
+);
+comment on table lot_supplies is
+    'How many blocks of each size were on offer every few seconds, whatever their price: what explain counts in.';

@@ -22,14 +22,14 @@
 #define LOT_ROUNDS_MAX 5000 /* in one transaction */
 #define FACTS_MAX      5000
 #define FOLDS_MAX      50 /* transactions in one turn */
-#define DEPTH_EVERY_MS 10000
+#define SUPPLY_SPARE_MS 60000 /* that counts of supply are kept beyond their use */
 #define PRUNE_EVERY_MS 60000
 
 struct history {
     struct history_config config;
     char office_name[NAME_SIZE];
     struct office office;
-    int64_t prune_mono_ms; /* when it is due */
+    int64_t prune_mono_ms, supply_mono_ms; /* when each is due */
     struct worker *worker;
     pthread_mutex_t mutex; /* figures */
     struct history_figures figures;
@@ -152,7 +152,7 @@ static enum err_code depths_take(struct history *history, const struct history_r
         .market = str_of(history->config.market),
         .first_round = roll->first_round,
         .last_round = roll->last_round,
-        .every_ms = DEPTH_EVERY_MS,
+        .every_ms = history->config.sample_ms,
     };
     struct sql_result *result = NULL;
     enum err_code err = history_depth_due_run(history->office.session, &in, &result);
@@ -243,6 +243,18 @@ static enum err_code history_forget(struct history *history)
     return err == ERR_OK ? office_commit(&history->office) : err;
 }
 
+static enum err_code supply_count(struct history *history)
+{
+    const struct history_supply_in in = {.market = str_of(history->config.market),
+                                         .keep_ms =
+                                             history->config.sealed_age_ms + SUPPLY_SPARE_MS};
+    enum err_code err = office_begin(&history->office);
+    if (err == ERR_OK)
+        err = history_supply_run(history->office.session, &in, NULL);
+    history->supply_mono_ms = clock_mono_ms() + history->config.sample_ms;
+    return err == ERR_OK ? office_commit(&history->office) : err;
+}
+
 static enum err_code work_look(struct history *history, struct history_work_out *ret_work)
 {
     const struct history_work_in in = {.market = str_of(history->config.market)};
@@ -262,6 +274,8 @@ static enum err_code history_due(struct history *history)
         err = rounds_roll(history);
     if (err == ERR_OK && work.has_facts)
         err = facts_fold(history);
+    if (err == ERR_OK && clock_mono_ms() >= history->supply_mono_ms)
+        err = supply_count(history);
     if (err == ERR_OK && clock_mono_ms() >= history->prune_mono_ms)
         err = history_forget(history);
     return err;

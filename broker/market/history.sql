@@ -145,6 +145,31 @@ insert into lot_depths (lot_id, at, round, index_uusd_per_hour, accounts_count, 
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 on conflict do nothing;
 
+-- name: history_supply
+-- doc: Counts what is on offer now, and forgets the counts that are old.
+-- in: market text, keep_ms int8
+with counted as (
+    select d.node_id, d.class, count(*) as devices_count, count(*) filter (where d.lease_id is null) as free_count
+    from devices d
+    where d.is_present and d.class is not null
+    group by d.node_id, d.class
+), offered as (
+    select g.block_size, n.region, d.class, n.trust, sum(d.devices_count / g.block_size) as blocks_count,
+        sum(d.free_count / g.block_size) as free_count
+    from counted d
+    join nodes n using (node_id)
+    join asks a on a.account_id = n.account_id and a.class = d.class and a.region = n.region
+    cross join (values (1), (2), (4), (8)) g (block_size)
+    where n.state = 'live' and n.is_opted_in and a.withdrawn_at is null and d.devices_count >= g.block_size
+      and coalesce(floor_of(n.floors, d.class), a.price_uusd_per_device_hour) = a.price_uusd_per_device_hour
+    group by 1, 2, 3, 4
+), forgotten as (
+    delete from lot_supplies s where s.market = $1 and s.at < now() - $2 * interval '1 ms'
+)
+insert into lot_supplies (market, at, block_size, region, class, trust, blocks_count, free_count)
+select $1, now(), o.block_size, o.region, o.class, o.trust, o.blocks_count, o.free_count
+from offered o;
+
 -- name: history_prune
 -- doc: Forgets seconds and minutes that are old enough, depths but the last, and rounds in which nothing
 --      traded: their records say all about them.

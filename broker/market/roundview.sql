@@ -66,22 +66,26 @@ where ($1 is null or r.region = $1) and ($2 is null or c.class = $2)
 order by r.region, c.class, g.block_size, t.trust;
 
 -- name: price_of_lots
--- doc: The public price of the lots that a workload would try, cheapest first.
--- in: regions text[], classes text[], block_size int4, tier text, trusts text[]
+-- doc: What the lots that a workload would try cost lately, raised by 2 %, cheapest first: never younger than
+--      sealed_age_ms, and from the catalogue where fewer than three accounts offered.
+-- in: market text, regions text[], classes text[], block_size int4, tier text, trusts text[], sealed_age_ms int8
 -- out: region text, class text, block_size int4, tier text, trust text, price_uusd_per_hour int8, round int8?
-select r.region, c.class, $3 as block_size, $4 as tier, t.trust,
-    coalesce(i.index_uusd_per_hour, c.catalogue_uusd_per_hour * $3) as price_uusd_per_hour, i.round
+select r.region, c.class, $4 as block_size, $5 as tier, t.trust,
+    coalesce(div(i.index_uusd_per_hour::numeric * 102 + 99, 100)::int8, c.catalogue_uusd_per_hour * $4)
+        as price_uusd_per_hour, i.round
 from regions r
 cross join device_classes c
-cross join unnest($5) t (trust)
+cross join unnest($6) t (trust)
+left join lots o on o.market = $1 and o.region = r.region and o.class = c.class and o.block_size = $4
+    and o.tier = $5 and o.trust = t.trust
 left join lateral (
-    select l.index_uusd_per_hour, l.round
-    from lot_rounds l
-    where l.region = r.region and l.class = c.class and l.block_size = $3 and l.tier = $4
-        and l.trust = t.trust and l.index_uusd_per_hour is not null
-    order by l.round desc
+    select d.index_uusd_per_hour, d.round
+    from lot_depths d
+    where d.lot_id = o.lot_id and d.at <= now() - $7 * interval '1 ms' and d.at > now() - interval '24 h'
+        and d.accounts_count >= 3 and d.index_uusd_per_hour is not null
+    order by d.at desc
     limit 1) i on true
-where r.region = any ($1) and c.class = any ($2)
+where r.region = any ($2) and c.class = any ($3)
 order by price_uusd_per_hour, r.region, c.class, t.trust;
 
 -- name: device_class_list

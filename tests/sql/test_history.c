@@ -19,7 +19,9 @@ static struct history_config history_config_of(const char *holder)
                                    .address = "here",
                                    .every_ms = 1000,
                                    .seconds_ms = 20 * 365 * DAY_MS,
-                                   .minutes_ms = 20 * 365 * DAY_MS};
+                                   .minutes_ms = 20 * 365 * DAY_MS,
+                                   .sample_ms = 10000,
+                                   .sealed_age_ms = 60000};
 }
 
 static int setup(void **state)

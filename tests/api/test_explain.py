@@ -1,0 +1,116 @@
+"""Why a workload waits, what would have won, and what a dry run says: from figures that are old enough."""
+
+import unittest
+
+from harness import ApiCase, manifest
+
+class Explain(ApiCase):
+    settings = {"sealed_age_ms": 200, "history_sample_ms": 100}
+
+    @classmethod
+    def prepare(cls):
+        cls.sellers = [cls.node(price=100000 + 10000 * i, slots=2) for i in range(4)]
+        cls.far = [cls.node(price=90000 + 10000 * i, slots=1, region="us-east") for i in range(3)]
+        cls.tenant = cls.account()
+        # Somebody trades in both places, so that both lots have an index, and is done again.
+        for node, region in ((cls.sellers[0], "eu-west"), (cls.far[0], "us-east")):
+            cls.tenant.post("/v1/workloads", manifest(placement={"regions": [region]}, restart="never"))
+            lease_id = node.take(cls)[0]
+            node.run(lease_id)
+            node.exit(lease_id)
+        cls.until("blocks and prices that are old enough", cls.is_told)
+
+    @classmethod
+    def is_told(cls):
+        """Both lots have an index, and nothing is leased any more."""
+        told = [cls.dry([region]) for region in ("eu-west", "us-east")]
+        return all(e["lot"] and e["lot"]["source"] == "index" for e in told) and \
+            [e["blocks_left"] for e in told] == [8, 3]
+
+    @classmethod
+    def dry(cls, regions, http=None, **more):
+        asked = manifest(placement={"regions": regions}, **more)
+        return (http or cls.tenant).post("/v1/workloads?dry_run=true", asked)["explain"]
+
+    def lost(self, explain):
+        return {r["constraint"]: r["blocks_lost"] for r in explain["rejections"]}
+
+    def assert_adds_up(self, explain):
+        self.assertEqual(explain["blocks_left"] + sum(self.lost(explain).values()), explain["blocks_count"])
+
+    def test_what_would_win_says_so(self):
+        explain = self.dry(["eu-west"])
+        self.assertTrue(explain["would_win"], explain)
+        self.assertEqual(self.lost(explain)["region"], 3)
+        self.assertEqual((explain["smallest_change"], explain["changes"]), (None, []))
+        self.assertEqual(explain["lot"]["region"], "eu-west")
+        self.assert_adds_up(explain)
+
+    def test_a_low_price_is_named_with_the_one_that_would_have_won(self):
+        explain = self.dry(["eu-west", "us-east"], reserve_uusd_per_hour=50000)
+        self.assertFalse(explain["would_win"])
+        change = explain["smallest_change"]
+        self.assertEqual(change["constraint"], "price")
+        self.assert_adds_up(explain)
+        again = self.dry(["eu-west", "us-east"], reserve_uusd_per_hour=change["reserve_uusd_per_hour"])
+        self.assertTrue(again["would_win"], (change, again))
+        less = self.dry(["eu-west", "us-east"], reserve_uusd_per_hour=change["reserve_uusd_per_hour"] - 1)
+        self.assertFalse(less["would_win"])
+
+    def test_too_many_at_once_may_be_fewer_or_elsewhere(self):
+        explain = self.dry(["us-east"], replicas=5)
+        self.assertEqual(self.lost(explain)["count"], 3)
+        by = {c["constraint"]: c for c in explain["changes"]}
+        self.assertEqual(by["count"]["min_replicas"], 3)
+        self.assertEqual(by["region"]["region"], "eu-west")
+        self.assertEqual(explain["smallest_change"]["constraint"], "count")
+        self.assertTrue(self.dry(["us-east"], replicas=5, min_replicas=3)["would_win"])
+        self.assertTrue(self.dry(["eu-west"], replicas=5)["would_win"])
+
+    def test_an_offer_that_rises_needs_only_time(self):
+        catalogue = 20000  # the catalogue's price of this class, far below what is asked here
+        explain = self.dry(["eu-west"], price_policy="market", reserve_uusd_per_hour=400000)
+        change = explain["smallest_change"]
+        self.assertEqual(change["constraint"], "time", explain)
+        share = (change["price_uusd_per_hour"] * 1.1 - catalogue) / (400000 - catalogue)
+        self.assertAlmostEqual(change["wait_ms"], 60000 * share, delta=1500)
+
+    def test_prices_are_raised_and_old(self):
+        index = int(self.sql("select d.index_uusd_per_hour from lot_depths d join lots using (lot_id)"
+                             " where region = 'us-east' order by at desc limit 1"))
+        lot = self.dry(["us-east"])["lot"]
+        self.assertEqual(lot["price_uusd_per_hour"], -(-index * 102 // 100))
+        self.assertEqual(lot["recent_rounds"][0]["price_uusd_per_hour"], lot["price_uusd_per_hour"])
+        self.until("a candle that is old enough",
+                   lambda: self.dry(["us-east"])["lot"]["price_p50_uusd_per_hour"] is not None)
+        lot = self.dry(["us-east"])["lot"]
+        self.assertLessEqual(lot["price_p50_uusd_per_hour"], lot["price_p90_uusd_per_hour"])
+
+    def test_a_workload_that_waits_is_explained_to_its_owner_alone(self):
+        made = self.tenant.post("/v1/workloads", manifest(reserve_uusd_per_hour=50000))
+        told = self.tenant.get(f"/v1/workloads/{made['workload_id']}/explain")
+        self.assertEqual((told["name"], told["state"], told["replicas_auctioning"]), (made["name"], "auctioning", 1))
+        self.assertEqual(told["explain"]["smallest_change"]["constraint"], "price")
+        self.assertEqual(told["explain"]["wanted"], 1)
+        self.assertEqual(told["explain"]["rejections"],
+                         self.dry(["eu-west"], reserve_uusd_per_hour=50000)["rejections"])
+        self.assertEqual(self.tenant.get(f"/v1/workloads/{made['name']}/explain")["name"], made["name"])
+        self.refused(404, "not_found", self.account(0).get, f"/v1/workloads/{made['workload_id']}/explain")
+        self.refused(404, "not_found", self.tenant.get, "/v1/workloads/nobody/explain")
+
+    def test_an_operator_is_kept_out_of_its_own_lots(self):
+        seller = self.far[0].http
+        explain = self.dry(["us-east"], http=seller)
+        self.assertEqual(self.lost(explain)["own_account"], 3)
+        self.assertFalse(explain["would_win"])
+
+    def test_devices_are_told_apart_by_what_they_lack(self):
+        gpu = self.dry(["eu-west"], resources={"device": {"count": 1, "vram_mib_min": 40000}})
+        self.assertEqual(self.lost(gpu), {"region": 3, "vendor": 8})
+        big = self.dry(["eu-west"], resources={"cpu": {"vcpu": 2, "memory_mib": 512}})
+        self.assertEqual(self.lost(big), {"region": 3, "vcpu": 8})
+        self.assertEqual(big["smallest_change"]["constraint"], "vcpu")
+
+
+if __name__ == "__main__":
+    unittest.main()
