@@ -219,3 +219,37 @@ int64_t frag_adder(const struct frag_types *types, int64_t delta, int64_t usual_
     return mul_div_ceil(usual_uusd_per_hour * lambda_bp, delta,
                         (int64_t)FRAG_LAMBDA_ONE_BP * FRAG_DEVICE_MILLI * types->weight_total);
 }
+
+/* Weights out of 2000, whatever the number of wishes. */
+static void sizes_weigh(const int64_t wanted[FRAG_SIZES], struct frag_type list[FRAG_SIZES])
+{
+    static const int64_t typical[FRAG_SIZES] = FRAG_TYPICAL;
+    int64_t wanted_all = 0;
+    for (uint32_t size = 0; size < FRAG_SIZES; size++)
+        wanted_all += wanted[size];
+    for (uint32_t size = 0; size < FRAG_SIZES; size++) {
+        int64_t now = wanted_all > 0 ? mul_div_floor(wanted[size], 1000, wanted_all) : 0;
+        list[size] = (struct frag_type){
+            .need = {.models = FRAG_MODELS_ANY, .devices_count = 1u << size, .device_milli = 1000},
+            .weight = typical[size] + now,
+        };
+    }
+}
+
+void frag_adders_whole(const int64_t wanted[FRAG_SIZES], int64_t usual_uusd_per_hour,
+                       int64_t ret_adders[FRAG_IDLE_MAX + 1])
+{
+    struct frag_types types;
+    struct frag_type list[FRAG_SIZES];
+    struct frag_node node = {.model = 1};
+    sizes_weigh(wanted, list);
+    must(frag_types_start(&types, list, FRAG_SIZES));
+    ret_adders[0] = 0;
+    for (uint32_t idle = 1; idle <= FRAG_IDLE_MAX; idle++) {
+        node.devices_count = idle;
+        node.free_milli[idle - 1] = FRAG_DEVICE_MILLI;
+        struct frag_fit fit =
+            frag_fit_find(&types, &node, frag_measure(&types, &node), &list[0].need);
+        ret_adders[idle] = frag_adder(&types, fit.delta, usual_uusd_per_hour, FRAG_LAMBDA_BP);
+    }
+}

@@ -53,6 +53,9 @@ static enum err_code commit_load_supply(struct commit *commit)
         .wants_higher = demand_has(&commit->demands, false),
         .tiers = commit->round->kind == RECORD_NOW ? NULL : world->tiers,
         .at_us = commit->demands.at[0].at_us,
+        .cutting = {.last = world->last,
+                    .seed = commit->round->seed,
+                    .is_now = commit->round->kind == RECORD_NOW},
     };
     enum err_code err = supply_load(world->office->session, &query, &commit->supply);
     if (err == ERR_OK)
@@ -367,6 +370,7 @@ enum err_code round_complete(const struct round_world *world, const struct froze
     int64_t cleared_us = clock_mono_us();
     if (err == ERR_OK)
         err = commit_store(&commit);
+    turnout_take(&commit.supply, &commit.demands, &commit.clearing, &ret_report->turnout);
     ret_report->demands_count = commit.demands.count;
     ret_report->load_us = loaded_us - started_us;
     ret_report->clear_us = cleared_us - loaded_us;
@@ -382,6 +386,7 @@ void round_report_finish(struct round_report *report)
 {
     free(report->parties);
     free(report->fresh.at);
+    turnout_finish(&report->turnout);
     free(report->devices);
     *report = (struct round_report){.demands_count = 0};
 }

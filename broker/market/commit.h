@@ -13,7 +13,7 @@
 
 #include "broker/market/freeze.h"
 #include "broker/market/lease.h"
-#include "broker/market/round.h"
+#include "broker/market/turnout.h"
 
 struct round_report {
     uint32_t demands_count, blocks_count, lots_count, awards_count;
@@ -22,6 +22,7 @@ struct round_report {
     struct lease_parties *parties; /* whom to wake after the commit; freed by the owner */
     size_t parties_count;
     uint32_t noticed_count;   /* leases that were given notice */
+    struct turnout turnout;   /* freed by the owner */
     struct lot_indexes fresh; /* indexes of lots that traded; freed by the owner */
     struct uuid *devices;     /* that were sold; freed by the owner */
     size_t devices_count;
@@ -30,6 +31,7 @@ struct round_report {
 struct round_world {
     struct office *office;
     const struct lot_indexes *indexes;
+    const struct turnout *last; /* of the last round of all lots */
     const struct tier_times *tiers;
     uint32_t fee_bp;
     struct shelf *shelf; /* for rounds of kind NOW */

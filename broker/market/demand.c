@@ -161,7 +161,7 @@ static bool list_has(const struct str *list, uint32_t count, struct str item)
     return false;
 }
 
-static bool demand_accepts(const struct demand *demand, const struct supply_pool *pool)
+bool demand_accepts(const struct demand *demand, const struct supply_pool *pool)
 {
     return pool->is_spot == demand->is_spot && trust_rank(pool->trust) >= demand->trust_min &&
            list_has(demand->regions, demand->regions_count, pool->region) &&

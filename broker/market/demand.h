@@ -85,6 +85,7 @@ void lot_index_set(struct lot_indexes *indexes, const char *key, int64_t index_u
 /* Tells the pools what is wanted of them, cuts them, and sends every demand to its lot. */
 void demand_route(struct demands *demands, struct supply *supply, const struct lot_indexes *indexes,
                   int64_t round);
+bool demand_accepts(const struct demand *demand, const struct supply_pool *pool);
 bool demand_avoids(const struct demand *demand, const struct uuid *node_id);
 
 #endif

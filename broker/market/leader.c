@@ -31,6 +31,7 @@ struct leader {
     struct seed_chain chain; /* loaded for the epoch in chain_epoch, as is the transcript */
     struct transcript transcript;
     struct lot_indexes indexes;
+    struct turnout turnout; /* of the last round of all lots */
     struct shelf shelf;
     int64_t chain_epoch;
     int64_t histories_mono_ms; /* when they are folded next */
@@ -76,6 +77,7 @@ static bool leader_prepare(struct leader *leader)
     if (is_ready)
         return true;
     seed_chain_finish(&leader->chain);
+    turnout_finish(&leader->turnout);
     const struct market_set_key_in key_in = {
         .market = str_of(leader->config.market),
         .signing_public_key = {(const char *)&leader->config.signing_key,
@@ -142,8 +144,13 @@ static void figures_round(struct leader *leader, const struct frozen_round *roun
 }
 
 static void round_publish(struct leader *leader, const struct frozen_round *round,
-                          const struct round_report *report)
+                          struct round_report *report)
 {
+    if (round->kind == RECORD_ROUND) {
+        turnout_finish(&leader->turnout);
+        leader->turnout = report->turnout;
+        report->turnout = (struct turnout){.count = 0};
+    }
     shelf_strike(&leader->shelf, report->devices, report->devices_count);
     for (size_t i = 0; i < report->parties_count; i++)
         lease_wake(leader->config.hub, &report->parties[i]);
@@ -166,6 +173,7 @@ static enum err_code round_settle_on(struct leader *leader, const struct frozen_
     const struct round_world world = {
         .office = &leader->office,
         .indexes = &leader->indexes,
+        .last = &leader->turnout,
         .tiers = &leader->config.tiers,
         .fee_bp = leader->config.fee_bp,
         .shelf = &leader->shelf,
@@ -300,6 +308,8 @@ void leader_turn(struct leader *leader)
         leader_void(leader);
     if (is_prepared(leader) && (work.has_arrivals || work.has_demand))
         leader_round(leader);
+    else
+        turnout_finish(&leader->turnout);
     if (is_prepared(leader))
         leader_sign(leader);
     if (leader->office.epoch != 0 && !session_is_broken(leader->office.session))
@@ -380,6 +390,7 @@ void leader_destroy(struct leader *leader)
     office_leave(&leader->office);
     seed_chain_finish(&leader->chain);
     free(leader->indexes.at);
+    turnout_finish(&leader->turnout);
     shelf_finish(&leader->shelf);
     pthread_mutex_destroy(&leader->mutex);
     free(leader);

@@ -11,10 +11,12 @@
 #include <string.h>
 
 #include "auction/even.h"
+#include "auction/frag.h"
 #include "auction/recompute.h"
 #include "broker/base/merkle.h"
 #include "broker/base/money.h"
 #include "broker/base/must.h"
+#include "broker/market/turnout.h"
 
 #define BP_ONE     10000
 #define US_PER_DAY 86400000000LL
@@ -63,6 +65,22 @@ static int64_t block_adder(const struct supply_block *block, const struct round_
     return adder;
 }
 
+/* phi, by the idle devices of a node: only where single devices are sold, since larger blocks are
+ * what it keeps whole (auction/frag.h). */
+static void lot_fragment(const struct round_lot *lot, const struct supply *supply,
+                         int64_t usual_uusd_per_hour, int64_t ret_adders[FRAG_IDLE_MAX + 1])
+{
+    int64_t wanted[BLOCK_SIZES];
+    const struct turnout_row *last = turnout_of(supply->cutting.last, lot->pool);
+    memset(ret_adders, 0, (FRAG_IDLE_MAX + 1) * sizeof(*ret_adders));
+    if (lot->devices_count != 1)
+        return;
+    for (uint32_t size = 0; size < BLOCK_SIZES; size++)
+        wanted[size] = lot->pool->wanted[size] +
+                       (supply->cutting.is_now && last != NULL ? last->unmet[size] : 0);
+    frag_adders_whole(wanted, usual_uusd_per_hour, ret_adders);
+}
+
 static bool is_offered(const struct supply_block *block, const struct round_lot *lot,
                        const struct round_input *input)
 {
@@ -80,6 +98,8 @@ static void lot_take_blocks(struct round_lot *lot, const struct round_input *inp
     int64_t usual = lot_index_of(input->indexes, key);
     if (usual < 0)
         usual = pool->catalogue_uusd_per_hour * lot->devices_count;
+    int64_t fragment_adders[FRAG_IDLE_MAX + 1];
+    lot_fragment(lot, input->supply, usual, fragment_adders);
     lot->blocks = array_of(pool->blocks_count[size], sizeof(*lot->blocks));
     lot->sources = array_of(pool->blocks_count[size], sizeof(struct supply_block *));
     for (uint32_t i = 0; i < pool->blocks_count[size]; i++) {
@@ -89,7 +109,9 @@ static void lot_take_blocks(struct round_lot *lot, const struct round_input *inp
             continue;
         int64_t ask = mul_div_floor(block->node->ask_uusd_per_device_hour * lot->devices_count,
                                     tier_multiplier_bp(block->node, lot->tier), BP_ONE);
-        int64_t adder = block_adder(block, lot, usual, input);
+        uint32_t idle = block->node->devices_count;
+        int64_t adder = block_adder(block, lot, usual, input) +
+                        (idle <= FRAG_IDLE_MAX ? fragment_adders[idle] : 0);
         if (ask > LOT_SCORE_MAX - adder)
             continue;
         lot->sources[lot->blocks_count] = block;

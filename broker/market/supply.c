@@ -9,6 +9,7 @@
 
 #include "broker/base/must.h"
 #include "broker/market/shelf.h"
+#include "broker/market/turnout.h"
 #include "gen/broker/market/supply.sql.h"
 
 uint32_t block_size_index(uint32_t devices)
@@ -188,6 +189,7 @@ enum err_code supply_load(struct session *session, const struct supply_query *qu
         .devices = array_of(all, sizeof(struct supply_device)),
         .is_sold = array_of(count, sizeof(bool)),
         .rows_count = count,
+        .cutting = query->cutting,
         .is_from_shelf = is_from_shelf,
     };
     struct taking taking = {.supply = ret_supply, .query = query};
@@ -233,73 +235,65 @@ static int block_order(const void *a, const void *b)
     return strcmp(left->id, right->id);
 }
 
-static void block_add(struct supply_pool *pool, const struct supply_node *node,
-                      const struct supply_device *devices, uint32_t size)
+/* A node's devices are one group: agents do not report which of them share a link. */
+static struct carve_input pool_carve_input(const struct supply *supply,
+                                           const struct supply_pool *pool)
 {
-    struct supply_block *block = &pool->blocks[size][pool->blocks_count[size]++];
-    *block = (struct supply_block){.node = node, .devices = devices, .devices_count = 1u << size};
-    uuid_text(devices[0].device_id, block->id);
-}
-
-static void blocks_sort(struct supply_pool *pool, uint32_t size)
-{
-    qsort(pool->blocks[size], pool->blocks_count[size], sizeof(struct supply_block), block_order);
-}
-
-/* A block of 2^size devices can come to be from as many free devices at most. */
-static void pool_make_room(const struct supply *supply, struct supply_pool *pool)
-{
-    uint32_t devices_count = 0;
-    for (uint32_t i = 0; i < pool->nodes_count; i++)
-        devices_count += supply->nodes[pool->node_first + i].devices_count;
-    for (uint32_t size = 0; size < BLOCK_SIZES; size++)
-        pool->blocks[size] = array_of(devices_count >> size, sizeof(struct supply_block));
-}
-
-static void node_cut(const struct supply *supply, struct supply_pool *pool,
-                     const struct supply_node *node)
-{
-    const struct supply_device *at = &supply->devices[node->device_first];
-    uint32_t left = node->devices_count;
-    for (uint32_t size = BLOCK_SIZES; size-- > 0;) {
-        for (; left >= 1u << size; left -= 1u << size) {
-            block_add(pool, node, at, size);
-            at += 1u << size;
-        }
+    struct carve_group *groups = array_of(pool->nodes_count, sizeof(*groups));
+    for (uint32_t i = 0; i < pool->nodes_count; i++) {
+        const struct supply_node *node = &supply->nodes[pool->node_first + i];
+        groups[i] = (struct carve_group){
+            .id = {(const char *)node->node_id.bytes, sizeof(node->node_id.bytes)},
+            .node = i,
+            .first = node->device_first,
+            .devices_count = node->devices_count,
+        };
     }
+    struct carve_input input = {.groups = groups,
+                                .groups_count = pool->nodes_count,
+                                .nodes_count = pool->nodes_count,
+                                .counts = {.wanted_has_unmet = !supply->cutting.is_now},
+                                .seed = supply->cutting.seed};
+    const struct turnout_row *last = turnout_of(supply->cutting.last, pool);
+    memcpy(input.counts.wanted, pool->wanted, sizeof(pool->wanted));
+    if (last != NULL) {
+        memcpy(input.counts.last_supply, last->supply, sizeof(last->supply));
+        memcpy(input.counts.last_sold, last->sold, sizeof(last->sold));
+        memcpy(input.counts.last_unmet, last->unmet, sizeof(last->unmet));
+    }
+    return input;
 }
 
-/* How many blocks of 2^size devices to halve: of what its own size leaves over, the share that
- * smaller wishes have of all that is wanted; all of it when nobody wants this size. */
-static uint32_t halves_for(const struct supply_pool *pool, uint32_t size)
+static void block_add(const struct supply *supply, struct supply_pool *pool,
+                      const struct carve_block *carved)
 {
-    int64_t left_over = pool->blocks_count[size] - pool->wanted[size];
-    int64_t wanted_smaller = 0;
-    for (uint32_t i = 0; i < size; i++)
-        wanted_smaller += pool->wanted[i] << i;
-    int64_t wanted_all = wanted_smaller + (pool->wanted[size] << size);
-    if (left_over <= 0 || wanted_smaller <= 0)
-        return 0;
-    return (uint32_t)((left_over * wanted_smaller + wanted_all - 1) / wanted_all);
+    uint32_t size = carved->size;
+    struct supply_block *block = &pool->blocks[size][pool->blocks_count[size]++];
+    *block = (struct supply_block){
+        .node = &supply->nodes[pool->node_first + carved->group],
+        .devices = &supply->devices[carved->first],
+        .devices_count = 1u << size,
+    };
+    uuid_text(block->devices[0].device_id, block->id);
 }
 
 static void pool_cut(const struct supply *supply, struct supply_pool *pool)
 {
-    pool_make_room(supply, pool);
-    for (uint32_t i = 0; i < pool->nodes_count; i++)
-        node_cut(supply, pool, &supply->nodes[pool->node_first + i]);
-    for (uint32_t size = BLOCK_SIZES; size-- > 0;) {
-        blocks_sort(pool, size);
-        uint32_t halves = size > 0 ? halves_for(pool, size) : 0;
-        for (uint32_t i = 0; i < halves; i++) {
-            const struct supply_block *block = &pool->blocks[size][i];
-            block_add(pool, block->node, block->devices, size - 1);
-            block_add(pool, block->node, block->devices + block->devices_count / 2, size - 1);
-        }
-        pool->blocks_count[size] -= halves;
-        memmove(pool->blocks[size], pool->blocks[size] + halves,
-                pool->blocks_count[size] * sizeof(struct supply_block));
-    }
+    uint32_t counts[BLOCK_SIZES] = {0};
+    struct carve_input input = pool_carve_input(supply, pool);
+    void *memory = array_of(1, carve_memory_size(&input));
+    const struct carve_block *carved = NULL;
+    uint32_t count = carve(&input, memory, &carved);
+    for (uint32_t i = 0; i < count; i++)
+        counts[carved[i].size]++;
+    for (uint32_t size = 0; size < BLOCK_SIZES; size++)
+        pool->blocks[size] = array_of(counts[size], sizeof(struct supply_block));
+    for (uint32_t i = 0; i < count; i++)
+        block_add(supply, pool, &carved[i]);
+    for (uint32_t size = 0; size < BLOCK_SIZES; size++)
+        qsort(pool->blocks[size], counts[size], sizeof(struct supply_block), block_order);
+    free(memory);
+    free((void *)input.groups);
 }
 
 void supply_cut(struct supply *supply)

@@ -9,17 +9,14 @@
  * belong to the supply and live until supply_finish(). A book that is kept in memory between rounds
  * can take the place of supply_load(): nothing else reads supply from the database.
  *
- * Cutting: each node's free devices are cut largest first (7 = 4 + 2 + 1). What a size has
- * beyond the blocks wanted of it is halved, in order of id, by the share that smaller sizes have
- * of what is wanted (all of it when only smaller ones are), so that small wishes meet every idle
- * node and not just one of them. This reads counts, never an ask, so it cannot be bid into.
- * Every round cuts anew, so halves that stay unsold grow together by themselves. (Halving no
- * more than is needed would leave nobody to compete for the first small wish.)
+ * Cutting is auction/carve.h's, over each pool's nodes and by counts: what is wanted of the pool
+ * now and what the last round made of it. Asks are not among what it reads.
  */
 #ifndef UNDERCUT_MARKET_SUPPLY_H
 #define UNDERCUT_MARKET_SUPPLY_H
 
 #include "auction/adder.h"
+#include "auction/carve.h"
 #include "auction/policy.h"
 #include "auction/tier.h"
 #include "broker/base/err.h"
@@ -29,8 +26,9 @@
 struct session;
 struct shelf;
 struct sql_result;
+struct turnout;
 
-#define BLOCK_SIZES 4 /* 1, 2, 4, 8 devices: index i stands for 1 << i */
+#define BLOCK_SIZES CARVE_SIZES /* 1, 2, 4, 8 devices: index i stands for 1 << i */
 
 struct supply_node { /* one node's devices of one class */
     struct uuid node_id, account_id;
@@ -67,6 +65,12 @@ struct supply_pool {
     uint32_t blocks_count[BLOCK_SIZES];
 };
 
+struct supply_cutting {
+    const struct turnout *last; /* of the round before; NULL: there was none */
+    struct sha256 seed;
+    bool is_now; /* what stands in rounds is not among what is wanted */
+};
+
 struct supply {
     struct sql_result *rows;
     struct supply_pool *pools;
@@ -74,6 +78,7 @@ struct supply {
     struct supply_device *devices;
     bool *is_sold; /* in this clearing; by row */
     uint32_t pools_count, rows_count;
+    struct supply_cutting cutting;
     bool is_from_shelf; /* read a moment ago, not now */
 };
 
@@ -86,11 +91,12 @@ struct supply_query {
     bool wants_spot, wants_higher;  /* what is demanded */
     const struct tier_times *tiers; /* NULL: nobody is evicted */
     int64_t at_us;                  /* the database's clock */
+    struct supply_cutting cutting;
 };
 
 MUST_USE enum err_code supply_load(struct session *session, const struct supply_query *query,
                                    struct supply *ret_supply);
-/* Cuts every pool by its `wanted`. */
+/* Cuts every pool by what is wanted of it. */
 void supply_cut(struct supply *supply);
 void supply_finish(struct supply *supply);
 

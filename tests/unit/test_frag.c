@@ -129,6 +129,28 @@ static void the_adder_rounds_up_and_never_rewards(void **state)
     assert_int_equal(frag_adder(&types, 4000, 350000, 0), 0);
 }
 
+/* In service: a lone wish of one device pays little for breaking an eight, much while one is
+ * wanted, and nothing where nothing is broken. */
+static void breaking_what_is_wanted_whole_costs(void **state)
+{
+    (void)state;
+    static const int64_t idle_market[] = {1, 0, 0, 0}, wanted_eight[] = {1, 0, 0, 1};
+    static const int64_t wanted_two[] = {0, 1, 0, 0}, none_wanted[] = {0, 0, 0, 0};
+    int64_t adders[FRAG_IDLE_MAX + 1];
+    frag_adders_whole(idle_market, 1000000, adders);
+    /* 8 -> 7: seven devices of no use to eights, 6 of 2000; lambda 0.1. */
+    assert_int_equal(adders[8], 2100);
+    for (uint32_t idle = 0; idle < 8; idle++)
+        assert_int_equal(adders[idle], 0);
+    frag_adders_whole(wanted_eight, 1000000, adders);
+    assert_int_equal(adders[8], 7 * 506 * 100000 / 2000);
+    assert_int_equal(adders[7], 0);
+    frag_adders_whole(wanted_two, 1000000, adders);
+    assert_int_equal(adders[2], (1003 - 2 - 6) * 100000 / 2000);
+    frag_adders_whole(none_wanted, 1000000, adders);
+    assert_int_equal(adders[8], 4200); /* 6 of 1000 */
+}
+
 /* The slow model -------------------------------------------------------------------------------*/
 
 static int64_t slow_measure(const struct frag_type *list, uint32_t count,
@@ -260,6 +282,7 @@ int main(void)
         cmocka_unit_test(two_devices_are_the_fullest_that_fit),
         cmocka_unit_test(what_is_out_of_range_is_refused),
         cmocka_unit_test(the_adder_rounds_up_and_never_rewards),
+        cmocka_unit_test(breaking_what_is_wanted_whole_costs),
         cmocka_unit_test(agrees_with_the_slow_model),
         cmocka_unit_test(the_cache_reckons_only_what_changed),
     };
