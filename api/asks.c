@@ -6,6 +6,7 @@
  * Failure modes are: a class or region that nobody trades (not found).
  */
 #include "api/call.h"
+#include "auction/tier.h"
 #include "broker/io/db.h"
 #include "broker/market/account.h"
 #include "broker/market/ask.h"
@@ -14,6 +15,28 @@
 struct ask_state {
     struct db_call stored, nodes;
 };
+
+static void tiers_put(struct json_out *out, struct str tiers)
+{
+    json_array_open(out, "tiers");
+    while (tiers.at)
+        json_put_str(out, NULL, str_cut(&tiers, ','));
+    json_array_close(out);
+}
+
+/* As they are stored: in the order of clearing, each once, whatever the order they came in. */
+static size_t tiers_sort(const struct ask_put_request *body, struct str ret_tiers[TIER_SPOT])
+{
+    size_t count = 0;
+    for (enum tier tier = TIER_GUARANTEED; tier <= TIER_SPOT; tier++) {
+        bool is_sold = body->tiers.count == 0 && tier != TIER_GUARANTEED;
+        for (size_t i = 0; i < body->tiers.count; i++)
+            is_sold |= tier_of(str_of(ask_put_request_tiers_item_text(body->tiers.at[i]))) == tier;
+        if (is_sold)
+            ret_tiers[count++] = str_of(tier_name(tier));
+    }
+    return count;
+}
 
 static void ask_put_json(struct json_out *out, const char *key_or_null,
                          const struct ask_list_out *ask)
@@ -24,6 +47,7 @@ static void ask_put_json(struct json_out *out, const char *key_or_null,
     json_put_i64(out, "price_uusd_per_device_hour", ask->price_uusd_per_device_hour);
     json_put_i64(out, "spot_multiplier_bp", ask->spot_multiplier_bp);
     json_put_i64(out, "guaranteed_multiplier_bp", ask->guaranteed_multiplier_bp);
+    tiers_put(out, ask->tiers);
     json_put_i64(out, "version", ask->version);
     json_put_i64(out, "arrived_round", ask->arrived_round);
     json_put_time(out, "updated_at", ask->updated_at_us);
@@ -80,6 +104,8 @@ static enum flow_next ask_put_store(struct flow *flow)
     const struct ask_put_path *path = call->path;
     const struct ask_put_request *body = call->body;
     struct ask_state *state = api_state(flow, sizeof(*state));
+    struct str tiers[TIER_SPOT];
+    size_t tiers_count = tiers_sort(body, tiers);
     state->stored.flow = flow;
     ask_put_submit(call->thread->db, &state->stored,
                    &(struct ask_put_in){
@@ -90,6 +116,8 @@ static enum flow_next ask_put_store(struct flow *flow)
                        .price_uusd_per_device_hour = body->price_uusd_per_device_hour,
                        .spot_multiplier_bp = (int32_t)body->spot_multiplier_bp,
                        .guaranteed_multiplier_bp = (int32_t)body->guaranteed_multiplier_bp,
+                       .tiers = tiers,
+                       .tiers_count = tiers_count,
                    });
     return FLOW_WAIT;
 }
@@ -116,6 +144,11 @@ static enum flow_next ask_put_reply(struct flow *flow)
     ask_wake_nodes(call->thread->hub,
                    &state->nodes); /* the ask stands, whether they were found or not */
     ask_put_get(&state->stored, 0, &row);
+    struct str tiers[TIER_SPOT];
+    struct buf sold = {.at = NULL};
+    size_t tiers_count = tiers_sort(body, tiers);
+    for (size_t i = 0; i < tiers_count; i++)
+        buf_add_format(&sold, "%s%.*s", i ? "," : "", STR_ARG(tiers[i]));
 
     struct promise promise = {
         .market = call->thread->world->settings.market, .round = row.round, .place = row.place};
@@ -129,11 +162,13 @@ static enum flow_next ask_put_reply(struct flow *flow)
                      .price_uusd_per_device_hour = body->price_uusd_per_device_hour,
                      .spot_multiplier_bp = (int32_t)body->spot_multiplier_bp,
                      .guaranteed_multiplier_bp = (int32_t)body->guaranteed_multiplier_bp,
+                     .tiers = buf_str(&sold),
                      .version = row.version,
                      .arrived_round = row.round,
                      .updated_at_us = row.updated_at_us,
                  });
     promise_sign(&(struct promise *){&promise}, 1, &call->thread->world->market_secret);
+    buf_finish(&sold);
     promise_put(out, "promise", &promise, &call->thread->world->market_public);
     json_object_close(out);
     return api_reply_json(flow, 200);

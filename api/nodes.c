@@ -233,6 +233,7 @@ static void device_put(struct json_out *out, const struct node_device_list_out *
     json_put_i64(out, "vram_mib", row->vram_mib);
     json_put_bool(out, "is_simulated", row->is_simulated);
     json_put_bool(out, "is_present", row->is_present);
+    json_put_bool(out, "is_reclaimed", row->is_reclaimed);
     json_put_c(out, "lease_id",
                row->has_lease_id ? lease_id_text((struct lease_id){row->lease_id}, text) : NULL);
     json_object_close(out);
@@ -254,6 +255,7 @@ static void node_put(struct json_out *out, const struct node_list_out *row,
     json_put_time(out, "last_seen_at", row->last_seen_at_us);
     json_put_time(out, "created_at", row->created_at_us);
     json_put_time(out, "retired_at", row->has_retired_at ? row->retired_at_us : 0);
+    json_put_time(out, "reclaimed_at", row->has_reclaimed_at ? row->reclaimed_at_us : 0);
     json_array_open(out, "devices");
     for (; *at < devices->row_count; ++*at) {
         struct node_device_list_out device;

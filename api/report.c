@@ -211,11 +211,19 @@ static enum close_reason reason_of(const struct sync_lease *lease)
     return lease->exit_code == 0 ? CLOSE_COMPLETED : CLOSE_COMMAND_FAILED;
 }
 
+/* Who has its notice and leaves with an error leaves for it; a good end is its own. */
+static enum close_reason reason_under_notice(enum close_reason reason,
+                                             const struct node_lease_list_out *row)
+{
+    bool is_early = reason == CLOSE_COMMAND_FAILED && row->has_interrupt_at && row->has_run;
+    return is_early ? close_reason_by_slug(row->interrupt_reason) : reason;
+}
+
 static void close_submit(struct report *report, const struct sync_lease *lease,
                          const struct node_lease_list_out *row, struct db_call *call)
 {
     char text[ID_TEXT_SIZE];
-    enum close_reason reason = reason_of(lease);
+    enum close_reason reason = reason_under_notice(reason_of(lease), row);
     struct lease_facts facts = node_lease_facts(row);
     struct lease_plan plan = lease_close_plan(reason, &facts);
     struct lease_close_in in = {

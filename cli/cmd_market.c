@@ -12,13 +12,22 @@
 #include "cli/call.h"
 #include "cli/show.h"
 
-
-static command_run node_ls, node_rm, node_token, ask_ls, ask_set, ask_rm, round_ls, round_show;
+static command_run node_ls, node_rm, node_reclaim, node_resume, node_token, ask_ls, ask_set, ask_rm,
+    round_ls, round_show;
 static command_run price, class_ls, region_ls, lots_clear;
 
 static const struct option token_options[] = {
     {.name = "--region", .value = "REGION", .help = "the node must be there"},
     {.name = "--expires", .value = "TIME", .help = "good for so long (default 1h)"},
+    {.name = NULL},
+};
+static const struct option reclaim_options[] = {
+    {.name = "--lease", .value = "LEASE", .help = "only the devices that this lease holds"},
+    {.name = NULL},
+};
+static const struct option ask_options[] = {
+    {.name = "--tiers", .value = "TIERS", .help = "sell these only, e.g. spot or flexible,spot"},
+    {.name = "--spot", .value = "PCT", .help = "of the price asked for spot (default 100)"},
     {.name = NULL},
 };
 static const struct option round_options[] = {
@@ -37,12 +46,20 @@ const struct command commands_market[] = {
     {"node ls", "", "List your nodes", "  undercut node ls\n", NULL, node_ls, 0, 0},
     {"node rm", "NODE", "Retire a node; its leases go elsewhere",
      "  undercut node rm node_01j...\n", NULL, node_rm, 1, 1},
+    {"node reclaim", "NODE", "Take a machine back; what runs there leaves with notice",
+     "  undercut node reclaim node_01j...\n  undercut node reclaim node_01j... --lease "
+     "lse_01j...\n",
+     reclaim_options, node_reclaim, 1, 1},
+    {"node resume", "NODE", "Sell a reclaimed machine again",
+     "  undercut node resume node_01j...\n", NULL, node_resume, 1, 1},
     {"node token", "", "A one-time token for enrolling a machine",
      "  undercut-agent enrol --url https://... --token $(undercut node token --region eu-west)\n",
      token_options, node_token, 0, 0},
     {"ask ls", "", "Your standing asks", "  undercut ask ls\n", NULL, ask_ls, 0, 0},
     {"ask set", "CLASS REGION USD/hr", "Sell devices of a class in a region from this price on",
-     "  undercut ask set rtx-4090 eu-west 0.31/hr\n", NULL, ask_set, 3, 3},
+     "  undercut ask set rtx-4090 eu-west 0.31/hr\n"
+     "  undercut ask set rtx-4090 eu-west 0.31/hr --spot 70 --tiers spot\n",
+     ask_options, ask_set, 3, 3},
     {"ask rm", "CLASS REGION", "Withdraw an ask; running leases go on",
      "  undercut ask rm rtx-4090 eu-west\n", NULL, ask_rm, 2, 2},
     {"round ls", "", "Recent rounds", "  undercut round ls --awarded --region eu-west\n",
@@ -99,7 +116,8 @@ static void node_row(struct table *table, const json_t *node)
     table_cell(table, "%.*s", STR_ARG(json_str(node, "node_id")));
     table_cell(table, "%.*s", STR_ARG(json_str(node, "name")));
     table_cell(table, "%.*s", STR_ARG(json_str(node, "region")));
-    table_cell(table, "%.*s", STR_ARG(json_str(node, "state")));
+    table_cell(table, "%.*s%s", STR_ARG(json_str(node, "state")),
+               json_str(node, "reclaimed_at").at ? ", reclaimed" : "");
     table_cell(table, "%.*s", STR_ARG(json_str(node, "trust")));
     table_cell(table, "%s", json_bool(node, "is_opted_in", false) ? "yes" : "no");
     table_cell(table, "%zu of %zu leased", busy, json_array_size(devices));
@@ -123,6 +141,39 @@ static int node_rm(struct cli *cli, const struct args *args)
         return EXIT_GENERIC;
     struct buf path = path_of("/v1/nodes/", args->words[0], NULL);
     int code = call_simple(cli, &(struct call){.method = "DELETE", .path = path.at}, "retired");
+    buf_finish(&path);
+    return code;
+}
+
+static int node_reclaim(struct cli *cli, const struct args *args)
+{
+    const char *lease = args_text(args, "--lease");
+    struct buf path = path_of("/v1/nodes/", args->words[0], "reclaim"), body = {.at = NULL};
+    struct json_out out;
+    json_out_start(&out, &body);
+    json_object_open(&out, NULL);
+    if (lease)
+        json_put_c(&out, "lease_id", lease);
+    json_object_close(&out);
+    struct reply reply;
+    int code = call_api(
+        cli, &(struct call){.method = "POST", .path = path.at, .body = buf_str(&body)}, &reply);
+    if (code == EXIT_OK && cli->is_json)
+        printf("%.*s\n", STR_ARG(buf_str(&reply.body)));
+    else if (code == EXIT_OK && !cli->is_curl)
+        fprintf(stderr, "reclaimed; %lld leases leave with notice: undercut leases --operator\n",
+                (long long)json_i64(reply.json, "leases_count", 0));
+    reply_finish(&reply);
+    buf_finish(&body);
+    buf_finish(&path);
+    return code;
+}
+
+static int node_resume(struct cli *cli, const struct args *args)
+{
+    struct buf path = path_of("/v1/nodes/", args->words[0], "reclaim");
+    int code =
+        call_simple(cli, &(struct call){.method = "DELETE", .path = path.at}, "for sale again");
     buf_finish(&path);
     return code;
 }
@@ -159,17 +210,52 @@ static void ask_row(struct table *table, const json_t *ask)
     table_cell(table, "%.*s", STR_ARG(json_str(ask, "class")));
     table_cell(table, "%.*s", STR_ARG(json_str(ask, "region")));
     table_cell(table, "%s", usd_format(json_i64(ask, "price_uusd_per_device_hour", 0), usd));
+    table_cell(table, "%lld%%", (long long)json_i64(ask, "spot_multiplier_bp", 0) / 100);
+    struct buf tiers = {.at = NULL};
+    size_t i;
+    const json_t *tier;
+    json_array_foreach (json_object_get(ask, "tiers"), i, tier)
+        buf_add_format(&tiers, "%s%s", i ? "," : "", json_string_value(tier));
+    table_cell(table, "%.*s", STR_ARG(buf_str(&tiers)));
+    buf_finish(&tiers);
     table_cell(table, "%s", age_format(json_str(ask, "updated_at").at, age));
 }
 
 static int ask_ls(struct cli *cli, const struct args *args)
 {
     (void)args;
-    static const char *const titles[] = {"CLASS", "REGION", ">USD/DEVICE-HR", ">CHANGED", NULL};
+    static const char *const titles[] = {"CLASS",    "REGION", ">USD/DEVICE-HR", ">SPOT", "TIERS",
+                                         ">CHANGED", NULL};
     struct buf path = {.at = NULL};
     buf_add_c(&path, "/v1/asks");
     return show_list(cli, &path,
                      &(struct show){.titles = titles, .row = ask_row, .is_whole = true});
+}
+
+/* What is not said is left to the API. False: it was said wrongly. */
+static bool ask_body(const struct args *args, int64_t uusd, struct buf *to)
+{
+    struct json_out out;
+    struct str tiers = str_of(args_text(args, "--tiers"));
+    int64_t spot_pct = 100;
+    if (args_has(args, "--spot") && (!str_to_i64(str_of(args_text(args, "--spot")), &spot_pct) ||
+                                     spot_pct < 1 || spot_pct > 100)) {
+        fputs("undercut: --spot: a percentage from 1 to 100\n", stderr);
+        return false;
+    }
+    json_out_start(&out, to);
+    json_object_open(&out, NULL);
+    json_put_i64(&out, "price_uusd_per_device_hour", uusd);
+    if (args_has(args, "--spot"))
+        json_put_i64(&out, "spot_multiplier_bp", spot_pct * 100);
+    if (tiers.at) {
+        json_array_open(&out, "tiers");
+        while (tiers.at)
+            json_put_str(&out, NULL, str_cut(&tiers, ','));
+        json_array_close(&out);
+    }
+    json_object_close(&out);
+    return true;
 }
 
 static int ask_set(struct cli *cli, const struct args *args)
@@ -179,12 +265,15 @@ static int ask_set(struct cli *cli, const struct args *args)
         fprintf(stderr, "undercut: '%s' is not a price\n", args->words[2]);
         return EXIT_USAGE;
     }
-    char body[80];
-    must(str_format(body, sizeof body, "{\"price_uusd_per_device_hour\":%lld}", (long long)uusd));
-    struct buf path = path_of("/v1/asks/", args->words[0], args->words[1]);
+    struct buf body = {.at = NULL}, path = path_of("/v1/asks/", args->words[0], args->words[1]);
+    bool is_good = ask_body(args, uusd, &body);
     int code =
-        call_simple(cli, &(struct call){.method = "PUT", .path = path.at, .body = str_of(body)},
-                    "standing from the next round on");
+        !is_good
+            ? EXIT_USAGE
+            : call_simple(cli,
+                          &(struct call){.method = "PUT", .path = path.at, .body = buf_str(&body)},
+                          "standing from the next round on");
+    buf_finish(&body);
     buf_finish(&path);
     return code;
 }

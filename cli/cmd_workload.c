@@ -271,11 +271,21 @@ static int plan(struct cli *cli, const struct args *args)
     return apply_file(cli, args, true, true);
 }
 
+/* "running", or "running, out in 25s" for what has its notice. */
+static void state_cell(struct table *table, const json_t *object)
+{
+    char left[16];
+    const char *interrupt_at = json_str(object, "interrupt_at").at;
+    bool is_leaving = interrupt_at && !json_str(object, "closed_at").at;
+    table_cell(table, "%.*s%s%s", STR_ARG(json_str(object, "state")), is_leaving ? ", out in " : "",
+               is_leaving ? left_format(interrupt_at, left) : "");
+}
+
 static void workload_row(struct table *table, const json_t *w)
 {
     char price[40], spent[40], age[16];
     table_cell(table, "%.*s", STR_ARG(json_str(w, "name")));
-    table_cell(table, "%.*s", STR_ARG(json_str(w, "state")));
+    state_cell(table, w);
     table_cell(table, "%lld/%lld", (long long)json_i64(w, "replicas_running", 0),
                (long long)json_i64(w, "replicas", 0));
     table_cell(table, "%.*s", STR_ARG(json_str(w, "status_reason")));
@@ -314,7 +324,7 @@ static void lease_row(struct table *table, const json_t *l)
     int64_t ms = json_i64(l, "billed_ms", 0);
     table_cell(table, "%.*s", STR_ARG(json_str(l, "lease_id")));
     table_cell(table, "%lld", (long long)json_i64(l, "replica_index", 0));
-    table_cell(table, "%.*s", STR_ARG(json_str(l, "state")));
+    state_cell(table, l);
     table_cell(table, "%.*s", STR_ARG(json_str(l, "close_reason")));
     table_cell(table, "%.*s", STR_ARG(json_str(l, "region")));
     table_cell(table, "%.*s%s", STR_ARG(json_str(l, "device_class")),

@@ -85,24 +85,42 @@ void print_clean(struct str text)
     }
 }
 
-const char *age_format(const char *rfc3339, char buf[16])
+static const char *span_format(int64_t span_s, char buf[16])
+{
+    if (span_s < 0)
+        span_s = 0;
+    if (span_s < 60)
+        (void)str_format(buf, 16, "%ds", (int)span_s);
+    else if (span_s < 3600)
+        (void)str_format(buf, 16, "%dm", (int)(span_s / 60));
+    else if (span_s < 86400)
+        (void)str_format(buf, 16, "%dh", (int)(span_s / 3600));
+    else
+        (void)str_format(buf, 16, "%dd", (int)(span_s / 86400));
+    return buf;
+}
+
+static bool instant_parse(const char *rfc3339, int64_t *ret_s)
 {
     struct tm tm = {.tm_year = 0};
-    buf[0] = '\0';
     if (!rfc3339 || !strptime(rfc3339, "%Y-%m-%dT%H:%M:%S", &tm))
-        return buf;
-    int64_t age_s = clock_now_us() / 1000000 - (int64_t)timegm(&tm);
-    if (age_s < 0)
-        age_s = 0;
-    if (age_s < 60)
-        (void)str_format(buf, 16, "%ds", (int)age_s);
-    else if (age_s < 3600)
-        (void)str_format(buf, 16, "%dm", (int)(age_s / 60));
-    else if (age_s < 86400)
-        (void)str_format(buf, 16, "%dh", (int)(age_s / 3600));
-    else
-        (void)str_format(buf, 16, "%dd", (int)(age_s / 86400));
-    return buf;
+        return false;
+    *ret_s = (int64_t)timegm(&tm);
+    return true;
+}
+
+const char *age_format(const char *rfc3339, char buf[16])
+{
+    int64_t at_s;
+    buf[0] = '\0';
+    return instant_parse(rfc3339, &at_s) ? span_format(clock_now_us() / 1000000 - at_s, buf) : buf;
+}
+
+const char *left_format(const char *rfc3339, char buf[16])
+{
+    int64_t at_s;
+    buf[0] = '\0';
+    return instant_parse(rfc3339, &at_s) ? span_format(at_s - clock_now_us() / 1000000, buf) : buf;
 }
 
 const char *usd_format(int64_t uusd, char buf[40])

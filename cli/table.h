@@ -31,6 +31,8 @@ void table_end(struct table *table);
 void print_clean(struct str text);
 /* "3s", "5m", "2h", "4d" since an RFC 3339 instant, "" when it is not one. `buf` holds 16 bytes. */
 const char *age_format(const char *rfc3339, char buf[16]);
+/* The same until it; "0s" when it is over. */
+const char *left_format(const char *rfc3339, char buf[16]);
 /* "$0.35" with as many decimals as are needed; `buf` holds 40 bytes. */
 const char *usd_format(int64_t uusd, char buf[40]);
 

@@ -5,7 +5,7 @@
 -- doc: Sets an ask and lets it arrive. No row: the class or the region is unknown.
 -- scope: account
 -- in: account_id uuid, market text, class text, region text, price_uusd_per_device_hour int8,
---     spot_multiplier_bp int4, guaranteed_multiplier_bp int4
+--     spot_multiplier_bp int4, guaranteed_multiplier_bp int4, tiers text[]
 -- out: version int4, updated_at timestamptz, message_sha256 bytea, round int8, place int8
 with l as materialized (
     select pg_advisory_xact_lock_shared(hashtext('undercut/arrivals/' || $2))
@@ -13,15 +13,15 @@ with l as materialized (
     select m.round from l, lateral (select round from markets where market = $2 for share) m
 ), stored as (
     insert into asks (account_id, class, region, price_uusd_per_device_hour, spot_multiplier_bp,
-        guaranteed_multiplier_bp, arrived_round, message_sha256)
-    select a.account_id, c.class, r.region, $5, $6, $7, t.round,
-        text_sha256(ask_message(a.account_id, c.class, r.region, $5, $6, $7))
+        guaranteed_multiplier_bp, tiers, arrived_round, message_sha256)
+    select a.account_id, c.class, r.region, $5, $6, $7, $8, t.round,
+        text_sha256(ask_message(a.account_id, c.class, r.region, $5, $6, $7, $8))
     from t, accounts a, device_classes c, regions r
     where a.account_id = $1 and c.class = $3 and r.region = $4
     on conflict (account_id, class, region) do update set
         price_uusd_per_device_hour = excluded.price_uusd_per_device_hour,
         spot_multiplier_bp = excluded.spot_multiplier_bp,
-        guaranteed_multiplier_bp = excluded.guaranteed_multiplier_bp,
+        guaranteed_multiplier_bp = excluded.guaranteed_multiplier_bp, tiers = excluded.tiers,
         arrived_round = excluded.arrived_round, message_sha256 = excluded.message_sha256,
         version = asks.version + 1, updated_at = now(), withdrawn_at = null
     returning account_id, version, updated_at, message_sha256, arrived_round
@@ -74,7 +74,8 @@ with member as (
 ), stored as (
     insert into asks (account_id, class, region, price_uusd_per_device_hour, arrived_round, message_sha256)
     select distinct on (m.account_id, m.class, m.region) m.account_id, m.class, m.region, m.price, t.round,
-        text_sha256(ask_message(m.account_id, m.class, m.region, m.price, 10000, 10000))
+        text_sha256(ask_message(m.account_id, m.class, m.region, m.price, 10000, 10000,
+            '{flexible,spot}'))
     from member m join t using (market)
     order by m.account_id, m.class, m.region, m.ord
     on conflict do nothing
@@ -95,9 +96,9 @@ select ord::int4 from first order by ord;
 -- scope: account
 -- in: account_id uuid
 -- out: class text, region text, price_uusd_per_device_hour int8, spot_multiplier_bp int4,
---      guaranteed_multiplier_bp int4, version int4, arrived_round int8, updated_at timestamptz
-select class, region, price_uusd_per_device_hour, spot_multiplier_bp, guaranteed_multiplier_bp, version,
-    arrived_round, updated_at
+--      guaranteed_multiplier_bp int4, tiers text, version int4, arrived_round int8, updated_at timestamptz
+select class, region, price_uusd_per_device_hour, spot_multiplier_bp, guaranteed_multiplier_bp,
+    array_to_string(tiers, ',') as tiers, version, arrived_round, updated_at
 from asks
 where account_id = $1 and withdrawn_at is null
 order by class, region;

@@ -58,7 +58,7 @@ with token as materialized (
     from judged where outcome = 'enrolled'
     on conflict (public_key) do update set state = 'live', name = excluded.name, region = excluded.region,
         trust = excluded.trust, inventory = excluded.inventory, inventory_sha256 = '', last_seen_at = now(),
-        unknown_at = null, retired_at = null, floors = '{}', is_opted_in = true
+        unknown_at = null, retired_at = null, reclaimed_at = null, floors = '{}', is_opted_in = true
     returning node_id, account_id, region
 ), spent as (
     update node_tokens t set used_at = now(), node_id = coalesce(j.known_id, $3)
@@ -265,8 +265,8 @@ order by c.lease_id;
 -- scope: account
 -- in: account_id uuid, one uuid?, before uuid?, limit_count int4
 -- out: node_id uuid, name text, region text, state text, trust text, is_opted_in bool,
---      last_seen_at timestamptz, created_at timestamptz, retired_at timestamptz?
-select node_id, name, region, state, trust, is_opted_in, last_seen_at, created_at, retired_at
+--      last_seen_at timestamptz, created_at timestamptz, retired_at timestamptz?, reclaimed_at timestamptz?
+select node_id, name, region, state, trust, is_opted_in, last_seen_at, created_at, retired_at, reclaimed_at
 from nodes
 where account_id = $1 and ($2 is null or node_id = $2) and ($3 is null or node_id < $3)
 order by node_id desc
@@ -277,12 +277,70 @@ limit $4;
 -- scope: account
 -- in: account_id uuid, node_ids uuid[]
 -- out: node_id uuid, device_id uuid, hardware_id text, device_index int4, class text?, vendor text,
---      model text, vram_mib int4, is_simulated bool, is_present bool, lease_id uuid?
+--      model text, vram_mib int4, is_simulated bool, is_present bool, is_reclaimed bool, lease_id uuid?
 select d.node_id, d.device_id, d.hardware_id, d.device_index, d.class, d.vendor, d.model, d.vram_mib,
-    d.is_simulated, d.is_present, d.lease_id
+    d.is_simulated, d.is_present, coalesce(d.reclaimed_at, n.reclaimed_at) is not null as is_reclaimed,
+    d.lease_id
 from nodes n join devices d using (node_id)
 where n.account_id = $1 and n.node_id = any ($2)
 order by d.node_id desc, d.device_index, d.hardware_id;
+
+-- name: node_reclaim
+-- doc: The owner wants the node back, or with lease_id only the devices of that lease: nothing new is sold
+--      there, and the leader's sweep gives what runs its notice. is_found: the lease is live and there. No
+--      row: no such node. Safe to repeat.
+-- scope: account
+-- in: account_id uuid, node_id uuid, lease_id uuid?
+-- out: is_found bool, leases_count int4
+with node as materialized (
+    select node_id, account_id, reclaimed_at from nodes
+    where account_id = $1 and node_id = $2 and state <> 'retired'
+    for update
+), live as (
+    select l.lease_id, l.device_ids from leases l join node using (node_id)
+    where l.state <> 'closed' and ($3 is null or l.lease_id = $3)
+), marked as (
+    update nodes n set reclaimed_at = now()
+    from node where n.node_id = node.node_id and $3 is null and node.reclaimed_at is null
+    returning n.node_id, n.account_id
+), devices_marked as (
+    update devices d set reclaimed_at = now()
+    from live where $3 is not null and d.device_id = any (live.device_ids) and d.reclaimed_at is null
+    returning d.node_id
+), announced as (
+    insert into events (account_id, kind, node_id, lease_id)
+    select account_id, 'node.reclaimed', node_id, null from marked
+    union all
+    select n.account_id, 'node.reclaimed', n.node_id, $3
+    from node n where exists (select from devices_marked)
+)
+select $3 is null or exists (select from live) as is_found, (select count(*) from live)::int4 as leases_count
+from node;
+
+-- name: node_resume
+-- doc: What was reclaimed is for sale again. Notices that were given stand. No row: no such node. Safe to
+--      repeat.
+-- scope: account
+-- in: account_id uuid, node_id uuid
+-- out: node_id uuid
+with node as materialized (
+    select node_id, account_id, reclaimed_at from nodes
+    where account_id = $1 and node_id = $2 and state <> 'retired'
+    for update
+), marked as (
+    update nodes n set reclaimed_at = null
+    from node where n.node_id = node.node_id and node.reclaimed_at is not null
+    returning n.node_id
+), devices_marked as (
+    update devices d set reclaimed_at = null
+    from node where d.node_id = node.node_id and d.reclaimed_at is not null
+    returning d.node_id
+), announced as (
+    insert into events (account_id, kind, node_id)
+    select account_id, 'node.resumed', node_id from node
+    where exists (select from marked) or exists (select from devices_marked)
+)
+select node_id from node;
 
 -- name: node_retire
 -- doc: The node trades no more. Its live leases are for the caller to close. Safe to repeat.

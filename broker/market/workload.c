@@ -61,6 +61,7 @@ void workload_put(struct json_out *out, const struct workload_get_out *workload)
     json_put_str(out, "trust_min", workload->trust_min);
     json_put_i64(out, "escrow_uusd", workload->escrow_uusd);
     json_put_i64(out, "spent_uusd", workload->spent_uusd);
+    json_put_time(out, "interrupt_at", workload->has_interrupt_at ? workload->interrupt_at_us : 0);
     json_put_i64(out, "version", workload->version);
     json_put_time(out, "created_at", workload->created_at_us);
     json_put_time(out, "ended_at", workload->has_ended_at ? workload->ended_at_us : 0);

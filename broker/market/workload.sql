@@ -140,7 +140,7 @@ order by m.ord;
 --      replicas_running int4, replicas_auctioning int4, replicas_starting int4, replicas_ended int4,
 --      classes text, regions text, block_size int4, trust_min text, escrow_uusd int8, spent_uusd int8,
 --      version int4, created_at timestamptz, ended_at timestamptz?, labels jsonb, manifest text,
---      market text, arrived_round int8, place int8, message_sha256 bytea
+--      market text, arrived_round int8, place int8, message_sha256 bytea, interrupt_at timestamptz?
 select m.ord::int4, w.workload_id, w.name, w.state, w.status_reason, w.desired, w.image, w.tier, w.award,
     w.price_policy, w.reserve_uusd_per_hour, w.replicas, w.min_replicas, w.replicas_running,
     w.replicas_auctioning, w.replicas_starting, w.replicas_ended, array_to_string(w.classes, ',') as classes,
@@ -148,7 +148,9 @@ select m.ord::int4, w.workload_id, w.name, w.state, w.status_reason, w.desired, 
     case when w.ended_at is null then (select sum(r.escrow_uusd) from replicas r
         where r.workload_id = w.workload_id)::int8 else 0 end as escrow_uusd,
     w.spent_uusd, w.version, w.created_at, w.ended_at, w.labels, w.manifest, w.market, w.arrived_round,
-    coalesce(w.place, 0) as place, w.message_sha256
+    coalesce(w.place, 0) as place, w.message_sha256,
+    (select min(l.interrupt_at) from leases l
+     where l.workload_id = w.workload_id and l.interrupt_at is not null and l.state <> 'closed') as interrupt_at
 from unnest($1::uuid[], $2::uuid[], $3::text[]) with ordinality as m (account_id, workload_id, name, ord)
 cross join lateral (
     select * from workloads w
@@ -170,7 +172,7 @@ order by m.ord;
 --      replicas_running int4, replicas_auctioning int4, replicas_starting int4, replicas_ended int4,
 --      classes text, regions text, block_size int4, trust_min text, escrow_uusd int8, spent_uusd int8,
 --      version int4, created_at timestamptz, ended_at timestamptz?, labels jsonb, manifest text,
---      market text, arrived_round int8, place int8, message_sha256 bytea
+--      market text, arrived_round int8, place int8, message_sha256 bytea, interrupt_at timestamptz?
 select 0 as ord, w.workload_id, w.name, w.state, w.status_reason, w.desired, w.image, w.tier, w.award,
     w.price_policy, w.reserve_uusd_per_hour, w.replicas, w.min_replicas, w.replicas_running,
     w.replicas_auctioning, w.replicas_starting, w.replicas_ended, array_to_string(w.classes, ',') as classes,
@@ -178,7 +180,9 @@ select 0 as ord, w.workload_id, w.name, w.state, w.status_reason, w.desired, w.i
     case when w.ended_at is null then (select sum(r.escrow_uusd) from replicas r
         where r.workload_id = w.workload_id)::int8 else 0 end as escrow_uusd,
     w.spent_uusd, w.version, w.created_at, w.ended_at, w.labels, w.manifest, w.market, w.arrived_round,
-    coalesce(w.place, 0) as place, w.message_sha256
+    coalesce(w.place, 0) as place, w.message_sha256,
+    (select min(l.interrupt_at) from leases l
+     where l.workload_id = w.workload_id and l.interrupt_at is not null and l.state <> 'closed') as interrupt_at
 from workloads w
 where w.account_id = $1
     and ($2 is null or w.workload_id < $2)

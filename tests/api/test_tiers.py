@@ -152,6 +152,156 @@ class TiersTest(ApiCase):
             node.exit(lease_id, reason="stopped", healthy_ms=100)
         self.assertEqual({d["lease_id"] for d in node.http.get(f"/v1/nodes/{node.node_id}")["devices"]}, {won})
 
+    def test_an_owner_takes_a_machine_back_with_notice_and_sells_it_again(self):
+        node = self.node(slots=3)
+        spot, spot_lease = self.started(node, tier="spot", stop_grace_s=1)
+        flexible, flexible_lease = self.started(node, tier="flexible", on_interruption="stop", stop_grace_s=1)
+        stranger = self.account(0)
+        self.refused(404, "not_found", stranger.post, f"/v1/nodes/{node.node_id}/reclaim", {})
+        self.refused(404, "not_found", node.http.post, f"/v1/nodes/{node.node_id}/reclaim",
+                     {"lease_id": "lse_01jd3k0000000000000000000a"})
+        for _ in range(2):  # safe to repeat
+            self.assertEqual(node.http.post(f"/v1/nodes/{node.node_id}/reclaim", {})["leases_count"], 2)
+        seen = node.http.get(f"/v1/nodes/{node.node_id}")
+        self.assertIsNotNone(seen["reclaimed_at"])
+        self.assertEqual([d["is_reclaimed"] for d in seen["devices"]], [True] * 3)
+        self.until("the notices", lambda: self.lease_of(spot)["interrupt_at"] and self.lease_of(flexible)["interrupt_at"])
+        notices = {e["lease_id"]: e for e in self.events(self.tenant, "lease.interruption_notice")}
+        self.assertEqual(set(notices), {spot_lease, flexible_lease})
+        for lease_id, notice_s in ((spot_lease, NOTICE_MS / 1000), (flexible_lease, 3)):
+            notice = notices[lease_id]
+            self.assertEqual(notice["data"]["reason"], "operator_reclaimed")
+            self.assertAlmostEqual(seconds_of(notice["data"]["interrupt_at"]) - seconds_of(notice["at"]), notice_s,
+                                   delta=0.01)
+        shown = self.tenant.get(f"/v1/workloads/{spot['workload_id']}")
+        self.assertEqual(shown["interrupt_at"], self.lease_of(spot)["interrupt_at"])
+        waiting = self.tenant.post("/v1/workloads", manifest())  # the third slot is not for sale
+        for lease_id in (spot_lease, flexible_lease):
+            self.until("its stop", lambda i=lease_id: node.step(hold_ms=200)[i]["want"] == "stop")
+            node.exit(lease_id, reason="stopped", exit_code=143, healthy_ms=700)
+            ended = self.tenant.get(f"/v1/leases/{lease_id}")
+            self.assertEqual(ended["close_reason"], "operator_reclaimed")
+            self.assertGreater(ended["billed_ms"], 0)
+        self.assertEqual(self.tenant.get(f"/v1/workloads/{flexible['workload_id']}")["status_reason"],
+                         "operator_reclaimed")
+        states = [self.tenant.get(f"/v1/workloads/{w['workload_id']}")["state"] for w in (spot, waiting)]
+        self.assertEqual(states, ["auctioning"] * 2)
+        self.assertEqual(self.sql("select count(*) from node_outcomes join nodes using (node_id)"
+                                  f" where is_failure and name = '{node.name}'"), "0")
+        for _ in range(2):
+            node.http.delete(f"/v1/nodes/{node.node_id}/reclaim")
+        self.until("both to be served", lambda: len(node.step(hold_ms=200)) == 2)
+        self.assertEqual([e["kind"] for e in node.http.get("/v1/events?after=0&limit=200")["data"]
+                          if e["kind"] in ("node.reclaimed", "node.resumed")], ["node.reclaimed", "node.resumed"])
+
+    def test_one_lease_reclaimed_leaves_the_rest_of_the_node_on_sale(self):
+        node = self.node(slots=2)
+        kept, kept_lease = self.started(node)
+        taken, taken_lease = self.started(node, stop_grace_s=3)
+        at = [d["lease_id"] for d in node.http.get(f"/v1/nodes/{node.node_id}")["devices"]].index(taken_lease)
+        node.http.post(f"/v1/nodes/{node.node_id}/reclaim", {"lease_id": taken_lease})
+        self.until("its stop", lambda: node.step(hold_ms=200)[taken_lease]["want"] == "stop")
+        self.assertIsNone(self.lease_of(kept)["interrupt_at"])
+        node.exit(taken_lease, reason="stopped", healthy_ms=100)
+        self.assertEqual(self.tenant.get(f"/v1/workloads/{taken['workload_id']}")["state"], "auctioning")
+        self.tenant.delete(f"/v1/workloads/{kept['workload_id']}")
+        node.step()
+        node.exit(kept_lease, reason="stopped", healthy_ms=100)
+        self.until("the other slot's sale", lambda: len(set(node.step(hold_ms=200)) - {kept_lease, taken_lease}) == 1)
+        self.assertEqual([d["is_reclaimed"] for d in node.http.get(f"/v1/nodes/{node.node_id}")["devices"]],
+                         [i == at for i in range(2)])
+
+    def test_a_program_that_leaves_at_its_notice_goes_on_elsewhere(self):
+        node, other = self.node(slots=1), self.node(slots=1, price=2000000)
+        made, lease_id = self.started(node, tier="spot", restart="never", stop_grace_s=0)
+        node.http.post(f"/v1/nodes/{node.node_id}/reclaim", {})
+        self.until("the notice", lambda: self.lease_of(made)["interrupt_at"])
+        node.exit(lease_id, reason="command_failed", exit_code=1, healthy_ms=100)
+        self.assertEqual(self.tenant.get(f"/v1/leases/{lease_id}")["close_reason"], "operator_reclaimed")
+        other.take(self)
+
+    def test_an_ask_names_its_tiers_and_their_price(self):
+        node = self.node(slots=2, price=1000000)
+        path = "/v1/asks/cpu-1c2g/eu-west"
+        self.assertEqual(node.http.get("/v1/asks")["data"][0]["tiers"], ["flexible", "spot"])
+        self.refused(422, "invalid_field", node.http.put, path, {"price_uusd_per_device_hour": 1000000, "tiers": []})
+        self.refused(422, "invalid_field", node.http.put, path, {"price_uusd_per_device_hour": 1000000,
+                                                                 "tiers": ["gold"]})
+        stored = node.http.put(path, {"price_uusd_per_device_hour": 1000000, "spot_multiplier_bp": 5000,
+                                      "tiers": ["spot"]})["ask"]
+        self.assertEqual((stored["tiers"], stored["spot_multiplier_bp"]), (["spot"], 5000))
+        flexible = self.tenant.post("/v1/workloads", manifest())
+        spot = self.tenant.post("/v1/workloads", manifest(tier="spot", reserve_uusd_per_hour=600000))
+        self.until("spot to be served", lambda: self.tenant.get(f"/v1/workloads/{spot['workload_id']}")["state"]
+                   == "starting")
+        lease = self.lease_of(spot)
+        self.assertEqual(lease["tier"], "spot")
+        self.assertLess(lease["price_uusd_per_hour"], 600000)  # its ask alone would be 1000000
+        self.assertEqual(self.tenant.get(f"/v1/workloads/{flexible['workload_id']}")["state"], "auctioning")
+        node.http.put(path, {"price_uusd_per_device_hour": 1000000, "tiers": ["spot", "flexible"]})
+        self.until("flexible to be served", lambda: self.tenant.get(f"/v1/workloads/{flexible['workload_id']}")["state"]
+                   == "starting")
+        self.assertEqual(node.http.get("/v1/asks")["data"][0]["tiers"], ["flexible", "spot"])
+
+    def test_asks_change_at_any_time_and_leases_keep_their_price(self):
+        node, path = self.node(slots=3, price=None), "/v1/asks/cpu-1c2g/eu-west"
+        first = node.http.put(path, {"price_uusd_per_device_hour": 1000000})
+        made, lease_id = self.started(node, reserve_uusd_per_hour=1500000)
+        price = self.lease_of(made)["price_uusd_per_hour"]
+        raised = node.http.put(path, {"price_uusd_per_device_hour": 2000000})
+        self.assertGreater(raised["promise"]["round"], first["promise"]["round"])
+        self.assertEqual(raised["ask"]["version"], 2)
+        waiting = self.tenant.post("/v1/workloads", manifest(reserve_uusd_per_hour=1500000))
+        self.until("a round without an award", lambda: int(self.sql(
+            "select max(round) from rounds where state = 'committed'")) > waiting["promise"]["round"])
+        self.assertEqual(self.tenant.get(f"/v1/workloads/{waiting['workload_id']}")["state"], "auctioning")
+        improved = node.http.put(path, {"price_uusd_per_device_hour": 1100000})
+        self.until("the improved ask to win", lambda: len(node.step(hold_ms=200)) == 2)
+        second = self.lease_of(waiting)
+        self.assertGreaterEqual(second["round"], improved["promise"]["round"])  # it counts from its promise on
+        self.assertGreaterEqual(second["price_uusd_per_hour"], 1100000)
+        node.http.delete(path)
+        third = self.tenant.post("/v1/workloads", manifest())
+        self.until("a round without an award", lambda: int(self.sql(
+            "select max(round) from rounds where state = 'committed'")) > third["promise"]["round"])
+        self.assertEqual(self.tenant.get(f"/v1/workloads/{third['workload_id']}")["state"], "auctioning")
+        node.bill(lease_id, 500)
+        kept = self.lease_of(made)
+        self.assertEqual((kept["state"], kept["price_uusd_per_hour"]), ("running", price))
+        node.http.put(path, {"price_uusd_per_device_hour": 1200000})
+        self.until("the ask that is back to win", lambda: len(node.step(hold_ms=200)) == 3)
+
+
+class GangTest(ApiCase):
+    """A hundred devices in one call: in one round, all or none."""
+
+    def awarded_at_once(self, nodes, workload, replicas):
+        tenant = self.account(10000)
+        made = tenant.post("/v1/workloads", workload)
+        path = f"/v1/workloads/{made['workload_id']}"
+        self.until("a round that looked at it", lambda: int(self.sql(
+            "select max(round) from rounds where state = 'committed'")) > made["promise"]["round"])
+        self.assertEqual((tenant.get(path)["state"], tenant.get(path)["replicas_auctioning"]), ("auctioning", replicas))
+        nodes.append(self.node(slots=8, model=GPU, price=300000))  # the one that was missing
+        self.until("the award", lambda: tenant.get(path)["state"] == "starting", 30)
+        leases = self.sql(f"select count(*), count(distinct round), count(distinct node_id), sum(cardinality(device_ids))"
+                          f" from leases join workloads w using (workload_id) where w.name = '{made['name']}'")
+        for node in nodes:
+            node.step()
+        tenant.delete(path)
+        for node in nodes:
+            node.step()
+            for lease_id in list(node.leases):
+                node.exit(lease_id, reason="stopped", exit_code=None)
+        self.until("its end", lambda: tenant.get(path)["terminal"])
+        return leases
+
+    def test_a_hundred_times_one_device_and_thirteen_times_eight(self):
+        nodes = [self.node(slots=8, model=GPU, price=300000) for _ in range(12)]
+        self.assertEqual(self.awarded_at_once(nodes, gpus(1, replicas=100, name="wide"), 100), "100|1|13|100")
+        nodes.pop().retire()
+        self.assertEqual(self.awarded_at_once(nodes, gpus(8, replicas=13, name="deep"), 13), "13|1|13|104")
+
 
 if __name__ == "__main__":
     unittest.main()

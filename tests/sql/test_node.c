@@ -380,13 +380,16 @@ static void every_change_of_an_ask_arrives_for_the_present_round(void **state)
 {
     (void)state;
     world_do(&world, "update markets set round = 41 where market = 'main'");
+    const struct str tier = STR("spot");
     struct ask_put_in in = {.account_id = id_of("account", 1),
                             .market = STR("main"),
                             .class = STR("l40s"),
                             .region = STR("us-west"),
                             .price_uusd_per_device_hour = 1000000,
                             .spot_multiplier_bp = 10000,
-                            .guaranteed_multiplier_bp = 10000};
+                            .guaranteed_multiplier_bp = 10000,
+                            .tiers = &tier,
+                            .tiers_count = 1};
     for (int version = 1; version <= 2; version++) {
         struct sql_result *result = NULL;
         struct ask_put_out row;
