@@ -111,11 +111,11 @@ comment on column replicas.epoch is 'Fencing token: raised by every award; the l
 
 create table leases (
     lease_id uuid primary key,
-    replica_id uuid not null references replicas,
-    workload_id uuid not null references workloads,
+    replica_id uuid not null,
+    workload_id uuid not null,
     account_id uuid not null,
-    operator_account_id uuid not null references accounts,
-    node_id uuid not null references nodes,
+    operator_account_id uuid not null,
+    node_id uuid not null,
     market text not null,
     round int8 not null,
     region text not null,
@@ -434,6 +434,12 @@ language sql stable as $$
     select 'a workload has its account', w.workload_id::text, w.account_id::text
     from workloads w where not exists (select from accounts a where a.account_id = w.account_id)
         or not exists (select from markets m where m.market = w.market)
+    union all
+    select 'a lease has its replica and node', l.lease_id::text, l.replica_id || ' on ' || l.node_id
+    from leases l where not exists (select from replicas r
+            where r.replica_id = l.replica_id and r.workload_id = l.workload_id)
+        or not exists (select from nodes n
+            where n.node_id = l.node_id and n.account_id = l.operator_account_id)
     union all
     select 'a replica has its workload', r.replica_id::text, r.workload_id::text
     from replicas r where not exists (select from workloads w

@@ -157,6 +157,16 @@ static enum err_code session_command(struct session *session, const char *comman
     return ERR_INTERNAL;
 }
 
+bool session_plan_anew(struct session *session)
+{
+    PGresult *pg_result =
+        PQexec(session->pg, "set plan_cache_mode = force_custom_plan; reset enable_seqscan");
+    bool is_done = PQresultStatus(pg_result) == PGRES_COMMAND_OK;
+    PQclear(pg_result);
+    session->is_broken |= !is_done;
+    return is_done;
+}
+
 enum err_code session_begin(struct session *session)
 {
     return session_command(session, "BEGIN");

@@ -86,6 +86,9 @@ struct session;
 struct session *session_open(const char *conninfo, const char *application_name, char *ret_why,
                              size_t why_size);
 void session_close(struct session *session);
+/* For a session whose few statements work on whole tables: from now on each execution is planned
+ * for the tables as they are, where others plan once, by index. False: the session is broken. */
+MUST_USE bool session_plan_anew(struct session *session);
 bool session_is_broken(const struct session *session); /* reopen before further use */
 /* BEGIN / COMMIT / ROLLBACK. A commit that gets no answer returns ERR_DATABASE_BUSY: outcome
  * unknown. */

@@ -19,21 +19,21 @@ with member as (
     update replicas r set state = 'starting', epoch = r.epoch + 1, not_before = null
     from member m
     where r.replica_id = m.replica_id and r.state = 'auctioning'
-    returning r.replica_id, r.workload_id, r.replica_index, r.epoch, r.escrow_uusd, r.ran_ms
+    returning m.*, r.workload_id, r.replica_index, r.epoch, r.escrow_uusd, r.ran_ms
 ), made as (
     insert into leases (lease_id, replica_id, workload_id, account_id, operator_account_id, node_id,
         market, round, region, class, block_size, tier, trust, replica_index, epoch,
         price_uusd_per_hour, fee_bp, theta_uusd_per_hour, adder_uusd_per_hour, max_duration_s,
         earlier_ms, device_ids, is_simulated, starts_at, billable_ms_max)
-    select m.lease_id, a.replica_id, a.workload_id, w.account_id, n.account_id, m.node_id,
-        w.market, m.round, m.region, m.class, m.block_size, m.tier, m.trust, a.replica_index, a.epoch,
-        m.price, w.fee_bp, m.theta, m.adder, w.max_duration_s,
-        a.ran_ms, m.device_ids, m.is_simulated, now() + m.wait_ms * interval '1 ms', lease_ms_max(m.price, w.fee_bp, a.escrow_uusd, 0,
+    select a.lease_id, a.replica_id, a.workload_id, w.account_id, n.account_id, a.node_id,
+        w.market, a.round, a.region, a.class, a.block_size, a.tier, a.trust, a.replica_index, a.epoch,
+        a.price, w.fee_bp, a.theta, a.adder, w.max_duration_s,
+        a.ran_ms, a.device_ids, a.is_simulated, now() + a.wait_ms * interval '1 ms',
+        lease_ms_max(a.price, w.fee_bp, a.escrow_uusd, 0,
             duration_left_ms(w.max_duration_s, a.ran_ms))
-    from member m
-    join awarded a using (replica_id)
+    from awarded a
     join workloads w using (workload_id)
-    join nodes n on n.node_id = m.node_id
+    join nodes n using (node_id)
     returning lease_id
 ), taken as (
     update devices d set lease_id = coalesce(d.lease_id, m.lease_id),

@@ -19,7 +19,8 @@ static bool office_connect(struct office *office)
     if (office->session == NULL)
         log_event(LOG_WARN, "office_unconnected", "office=%s why=%s", office->name,
                   log_quote(str_of(why), quoted, sizeof(quoted)));
-    return office->session != NULL;
+    return office->session != NULL &&
+           (!office->plans_anew || session_plan_anew(office->session));
 }
 
 static bool has_row(struct sql_result *result)

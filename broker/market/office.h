@@ -22,6 +22,7 @@ struct office {
     const char *name;        /* the row's key */
     const char *holder;      /* unique per process; the same one takes over from itself at once */
     const char *address;     /* where others reach it */
+    bool plans_anew;         /* its statements work on whole tables: see session_plan_anew() */
     struct session *session; /* NULL until connected */
     struct transcript *transcript; /* where the market's log ends; NULL for its settlement */
     int64_t epoch;                 /* 0: not in office */

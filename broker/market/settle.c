@@ -220,6 +220,7 @@ struct settle *settle_create(const struct settle_config *config)
     must(str_format(settle->office_name, NAME_SIZE, "%s/settle", config->market));
     settle->office = (struct office){.conninfo = config->conninfo,
                                      .name = settle->office_name,
+                                     .plans_anew = true,
                                      .holder = config->holder,
                                      .address = config->address};
     pthread_mutex_init(&settle->mutex, NULL);
