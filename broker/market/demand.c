@@ -177,24 +177,11 @@ bool demand_avoids(const struct demand *demand, const struct uuid *node_id)
     return memmem(demand->excluded.at, demand->excluded.len, text, strlen(text)) != NULL;
 }
 
-struct lot_look {        /* what a workload sees of a lot */
-    uint32_t free_count; /* without nodes that it avoids */
-    bool sells_here, avoids_some;
+/* Accounts with blocks of one size in a pool, ascending; listed when first asked for. */
+struct sellers {
+    struct uuid *ids;
+    uint32_t count;
 };
-
-static struct lot_look lot_look_at(const struct demand *demand, const struct supply_pool *pool)
-{
-    struct lot_look look = {.free_count = 0};
-    uint32_t size = block_size_index(demand->block_size);
-    for (uint32_t i = 0; i < pool->blocks_count[size]; i++) {
-        const struct supply_node *node = pool->blocks[size][i].node;
-        bool is_avoided = demand_avoids(demand, &node->node_id);
-        look.avoids_some |= is_avoided;
-        look.free_count += !is_avoided;
-        look.sells_here |= uuid_equal(node->account_id, demand->account_id);
-    }
-    return look;
-}
 
 struct routing {
     const struct supply *supply;
@@ -203,7 +190,62 @@ struct routing {
     struct lot_choice choices[CHOICES_MAX];
     uint32_t pools[CHOICES_MAX];
     size_t count;
+    struct sellers (*sellers)[BLOCK_SIZES]; /* of each pool */
 };
+
+static int uuid_order(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct uuid));
+}
+
+static const struct sellers *sellers_of(struct routing *routing, const struct supply_pool *pool,
+                                        uint32_t size)
+{
+    struct sellers *sellers = &routing->sellers[pool - routing->supply->pools][size];
+    uint32_t blocks_count = pool->blocks_count[size];
+    if (sellers->ids != NULL || blocks_count == 0)
+        return sellers;
+    sellers->ids = malloc(blocks_count * sizeof(struct uuid));
+    must(sellers->ids != NULL);
+    for (uint32_t i = 0; i < blocks_count; i++)
+        sellers->ids[i] = pool->blocks[size][i].node->account_id;
+    qsort(sellers->ids, blocks_count, sizeof(struct uuid), uuid_order);
+    for (uint32_t i = 0; i < blocks_count; i++)
+        if (i == 0 || !uuid_equal(sellers->ids[i], sellers->ids[i - 1]))
+            sellers->ids[sellers->count++] = sellers->ids[i];
+    return sellers;
+}
+
+static void routing_finish(struct routing *routing)
+{
+    for (uint32_t i = 0; i < routing->supply->pools_count; i++)
+        for (uint32_t size = 0; size < BLOCK_SIZES; size++)
+            free(routing->sellers[i][size].ids);
+    free(routing->sellers);
+    free(routing);
+}
+
+struct lot_look {        /* what a workload sees of a lot */
+    uint32_t free_count; /* without nodes that it avoids */
+    bool sells_here, avoids_some;
+};
+
+/* Most workloads avoid nothing: then no block is looked at. */
+static struct lot_look lot_look_at(struct routing *routing, const struct demand *demand,
+                                   const struct supply_pool *pool)
+{
+    uint32_t size = block_size_index(demand->block_size);
+    const struct sellers *sellers = sellers_of(routing, pool, size);
+    struct lot_look look = {.free_count = pool->blocks_count[size]};
+    look.sells_here = sellers->count > 0 && bsearch(&demand->account_id, sellers->ids, sellers->count,
+                                                    sizeof(struct uuid), uuid_order) != NULL;
+    if (demand->excluded.len == 0)
+        return look;
+    for (uint32_t i = 0; i < pool->blocks_count[size]; i++)
+        look.free_count -= demand_avoids(demand, &pool->blocks[size][i].node->node_id);
+    look.avoids_some = look.free_count < pool->blocks_count[size];
+    return look;
+}
 
 /* Lists the lots that have at least `least` free blocks for the demand. */
 static void routing_list(struct routing *routing, const struct demand *demand, uint32_t least)
@@ -214,7 +256,7 @@ static void routing_list(struct routing *routing, const struct demand *demand, u
         const struct supply_pool *pool = &routing->supply->pools[i];
         if (!demand_accepts(demand, pool))
             continue;
-        struct lot_look look = lot_look_at(demand, pool);
+        struct lot_look look = lot_look_at(routing, demand, pool);
         if (look.free_count < least || look.sells_here)
             continue;
         lot_key_format(pool, demand->block_size, demand->tier, key);
@@ -259,6 +301,8 @@ void demand_route(struct demands *demands, struct supply *supply, const struct l
     routing->supply = supply;
     routing->indexes = indexes;
     routing->round = round;
+    routing->sellers = calloc(supply->pools_count + 1, sizeof(*routing->sellers));
+    must(routing->sellers != NULL);
     for (uint32_t i = 0; i < demands->count; i++)
         wanted_add(supply, &demands->at[i]);
     supply_cut(supply);
@@ -271,7 +315,7 @@ void demand_route(struct demands *demands, struct supply *supply, const struct l
             demand->pool->catalogue_uusd_per_hour * demand->block_size;
         demand->r_uusd_per_hour =
             reserve_net(price_offered(&demand->offer, demand->at_us), demand->fee_bp);
-        demand->is_alone = lot_look_at(demand, demand->pool).avoids_some;
+        demand->is_alone = lot_look_at(routing, demand, demand->pool).avoids_some;
     }
-    free(routing);
+    routing_finish(routing);
 }

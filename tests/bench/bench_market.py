@@ -203,6 +203,63 @@ def bench_faults(workloads=500, scale=4):
         return not broken and len(posted) == workloads
 
 
+MANY_SELLERS = """
+insert into accounts select ('00000000-0000-7000-8abc-' || lpad(i::text, 12, '0'))::uuid, 'seller ' || i, null, 'test'
+    from generate_series(1, 40) i;
+insert into nodes (node_id, account_id, name, region, public_key, trust, last_seen_at)
+    select ('00000000-0000-7000-9abc-' || lpad(i::text, 12, '0'))::uuid,
+        ('00000000-0000-7000-8abc-' || lpad((i % 40 + 1)::text, 12, '0'))::uuid, 'node-' || i, 'eu-west',
+        sha256(('node ' || i)::bytea), 'simulated', now() + interval '1 hour' from generate_series(1, 1300) i;
+insert into devices (device_id, node_id, hardware_id, device_index, class, vendor, model, vram_mib, is_simulated)
+    select gen_random_uuid(), node_id, 'hw-' || i, i, 'rtx-4090', 'nvidia', 'NVIDIA GeForce RTX 4090', 24564, true
+    from nodes, generate_series(0, 7) i;
+insert into asks (account_id, class, region, price_uusd_per_device_hour, arrived_round, message_sha256)
+    select account_id, 'rtx-4090', 'eu-west', 200000 + 1000 * row_number() over (order by account_id), m.round,
+        sha256(account_id::text::bytea)
+    from accounts, markets m where name like 'seller %' and m.market = 'main'
+"""
+
+
+def round_figures(rig):
+    metrics = st.Http(rig.broker.url).call("GET", "/metrics")
+    words = (line.split() for line in metrics.splitlines() if line.startswith("undercut_"))
+    return {w[0].removeprefix("undercut_"): float(w[1]) for w in words if len(w) == 2 and "{" not in w[0]}
+
+
+def large_round(count):
+    """One round that awards `count` workloads to 1,300 nodes: milliseconds of its parts, None when it did not."""
+    with Rig("round", node_unknown_ms=600000, node_lost_ms=600000, ack_timeout_ms=60000) as rig:
+        _, client = rig.account("bench", credit_usd=1000000, mode="test")
+        posted = post_timed(client, count, manifest(), 16)
+        if len(posted) < count:
+            return None
+        rig.postgres.sql(MANY_SELLERS)
+        figures = st.wait_until("a large round", 30, lambda: next(
+            (f for f in [round_figures(rig)] if f["awards_total"] >= count), None))
+        broken = rig.postgres.sql("select * from invariant_violations()")
+        at_once = int(rig.postgres.sql("select max(awards_count) from rounds"))
+        if broken or at_once < count:
+            return None
+        return {part: figures[f"round_{part}_us"] / 1000 for part in ("freeze", "load", "clear", "store", "commit")}
+
+
+def bench_large_round(count=10000):
+    rounds = []
+    for pair in range(PAIRS):
+        progress(f"a round of {count} awards: {pair + 1} of {PAIRS}")
+        load = os.getloadavg()[0]
+        parts = large_round(count)
+        if parts is None:
+            report("large_round_commit", error="a_side_did_not_run")
+            return False
+        rounds.append((parts["store"] + parts["commit"], load, parts))
+    took, load, parts = min(rounds, key=lambda r: r[0])
+    report("large_round_commit", best_ms=f"{took:.0f}", goal="<=400", met=str(took <= 400).lower(),
+           median_ms=f"{median_range([r[0] for r in rounds])[0]:.0f}", awards=count, load=f"{load:.1f}",
+           rounds=len(rounds), **{f"{name}_ms": f"{ms:.0f}" for name, ms in parts.items()})
+    return True
+
+
 def run():
-    outcomes = [bench_latency(), bench_ready(), bench_faults()]
+    outcomes = [bench_latency(), bench_large_round(), bench_ready(), bench_faults()]
     return all(outcomes)
