@@ -74,7 +74,9 @@ create index workloads_name_past on workloads (account_id, name, workload_id des
     where desired = 'stop' or ended_at is not null;
 create index workloads_due on workloads (deadline_at) where ended_at is null and deadline_at is not null;
 create index workloads_degraded on workloads (workload_id)
-    where state = 'degraded' and on_degraded = 'stop' and desired = 'run';
+    where on_degraded = 'stop' and desired = 'run' and ended_at is null;
+comment on index workloads_degraded is
+    'Its predicate leaves the state out: a row whose state changes stays where its indexes point.';
 create unique index workloads_idem on workloads (account_id, idem_key) where idem_key is not null;
 create index workloads_account on workloads (account_id, workload_id desc);
 comment on table workloads is
@@ -103,7 +105,7 @@ create table replicas (
     constraint replicas_one unique (workload_id, replica_index),
     constraint replicas_ended_is_empty check (state <> 'ended' or (escrow_uusd = 0 and ended_at is not null))
 ) with (fillfactor = 60);
-create index replicas_auctioning on replicas (auctioning_since) where state = 'auctioning';
+create index replicas_auctioning on replicas (workload_id) where state = 'auctioning';
 comment on column replicas.escrow_uusd is
     'The tenant''s money set aside for this replica; the sum over an account is its lease_escrow balance.';
 comment on column replicas.ran_ms is 'Healthy time of its closed leases: max_duration bounds all of them together.';

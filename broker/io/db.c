@@ -25,7 +25,7 @@
  * them; a plan made while a table was empty must not scan it when it is full. */
 #define SESSION_OPTIONS                                  \
     "-c jit=off -c timezone=UTC -c statement_timeout=4500" \
-    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off"
 
 static void turn_end(void *data);
 static void check_health(struct timer *timer);

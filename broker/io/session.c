@@ -19,7 +19,7 @@ struct session {
  * server ends such a session, and with it the transaction. */
 static const char session_options[] =
     "-c jit=off -c timezone=UTC -c idle_in_transaction_session_timeout=5000"
-    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off";
+    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off";
 
 struct session *session_open(const char *conninfo, const char *application_name, char *ret_why,
                              size_t why_size)
@@ -160,7 +160,8 @@ static enum err_code session_command(struct session *session, const char *comman
 bool session_plan_anew(struct session *session)
 {
     PGresult *pg_result =
-        PQexec(session->pg, "set plan_cache_mode = force_custom_plan; reset enable_seqscan");
+        PQexec(session->pg, "set plan_cache_mode = force_custom_plan; reset enable_seqscan;"
+                            " reset enable_bitmapscan");
     bool is_done = PQresultStatus(pg_result) == PGRES_COMMAND_OK;
     PQclear(pg_result);
     session->is_broken |= !is_done;

@@ -45,7 +45,7 @@ from verdict v;
 -- out: workload_id uuid
 update workloads
 set desired = 'stop', state = 'stopping', status_reason = 'degraded', version = version + 1
-where market = $1 and state = 'degraded' and on_degraded = 'stop' and desired = 'run'
+where market = $1 and state = 'degraded' and on_degraded = 'stop' and desired = 'run' and ended_at is null
 returning workload_id;
 
 -- name: sweep_reclaim_list
