@@ -237,8 +237,9 @@ static struct lot_look lot_look_at(struct routing *routing, const struct demand 
     uint32_t size = block_size_index(demand->block_size);
     const struct sellers *sellers = sellers_of(routing, pool, size);
     struct lot_look look = {.free_count = pool->blocks_count[size]};
-    look.sells_here = sellers->count > 0 && bsearch(&demand->account_id, sellers->ids, sellers->count,
-                                                    sizeof(struct uuid), uuid_order) != NULL;
+    look.sells_here =
+        sellers->count > 0 && bsearch(&demand->account_id, sellers->ids, sellers->count,
+                                      sizeof(struct uuid), uuid_order) != NULL;
     if (demand->excluded.len == 0)
         return look;
     for (uint32_t i = 0; i < pool->blocks_count[size]; i++)
