@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "deploy"))
 
 BENCHES = {"http": "bench_http", "market": "bench_market",
-           "placement": "bench_placement"}
+           "placement": "bench_placement", "simulation": "bench_simulation"}
 
 
 def main(argv):

@@ -2,8 +2,7 @@
 """Would the tests notice? python3 tests/mutation/run.py [--list] [--every N] [FILE ...]
 
 Puts one fault at a time into the clearing core, builds it, and runs the pure unit tests until one of
-them fails: killed. What no short run kills gets a longer one
-of the tests that name the file. Survivors stand, each with a judgement, in
+them fails: killed. What no short run kills gets a longer one of the tests that lie near. Survivors stand, each with a judgement, in
 tests/mutation/SURVIVORS.md; one that does not, or fewer than 95 % killed, is a failure of the tests.
 Faults that do not compile are not counted. `--every N` takes each N-th fault only.
 """
@@ -27,7 +26,7 @@ CORE = ["auction/clear.c", "auction/rule.c", "auction/keys.c", "auction/even.c",
 SURVIVORS = "tests/mutation/SURVIVORS.md"
 SHARE_MIN = 0.95
 SHORT_CASES, LONG_CASES = 150, 20000
-SHORT_S, LONG_S = 10, 60
+SHORT_S, LONG_S = 5, 60
 MEMORY_MAX = 2 << 30
 # A write behind an array or a shift too far is noticed as well, as the sanitizers of ./dev test do.
 FLAGS = ["-O1", "-fPIC", "-fsanitize=bounds,shift,signed-integer-overflow,integer-divide-by-zero,enum,bool",
@@ -39,16 +38,22 @@ def limits():
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def text_of(test):
+    """The test with the headers that lend it the engine."""
+    return read(test) + read("tests/lib/lot_draw.h") if "tests/lib/lot_" in read(test) else read(test)
+
+
 class Bench:
     """The tests of one file, linked against whatever `libmutant.so` their folder holds."""
 
     def __init__(self, rig, path):
         self.rig, self.path = rig, path
         self.local = threading.local()
-        header = path[:-2] + ".h"
-        near = [t for t in rig.tests if header in read(t)]
-        self.tests = near + [t for t in rig.tests if t not in near]
-        self.near = near or self.tests
+        names = [path[:-2] + ".h"]
+        names += [p[:-2] + ".h" for p in rig.engine if f'"{names[0]}"' in read(p) and p != path]
+        self.near = [t for name in names for t in rig.tests if f'"{name}"' in text_of(t)]
+        self.near = list(dict.fromkeys(self.near)) or rig.tests
+        self.tests = self.near + [t for t in rig.tests if t not in self.near]
         self.build(read(path), rig.dir)
         for test in self.tests:
             if not rig.link(test, self.program_of(test), without=path, extra=[f"-L{rig.dir}", "-lmutant"]):
