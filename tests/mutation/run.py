@@ -2,9 +2,10 @@
 """Would the tests notice? python3 tests/mutation/run.py [--list] [--every N] [FILE ...]
 
 Puts one fault at a time into the clearing core, builds it, and runs the pure unit tests until one of
-them fails: killed. What no short run kills gets a longer one of the tests that lie near. Survivors stand, each with a judgement, in
-tests/mutation/SURVIVORS.md; one that does not, or fewer than 95 % killed, is a failure of the tests.
-Faults that do not compile are not counted. `--every N` takes each N-th fault only.
+them fails: killed. What no short run kills gets a longer one of the tests that lie near. Survivors
+stand, each with a judgement, in tests/mutation/SURVIVORS.md; one that does not, or fewer than 95 %
+killed, is a failure of the tests. Faults that do not compile are not counted. `--every N` takes each
+N-th fault only.
 """
 
 import argparse
