@@ -220,12 +220,12 @@ static bool sellers_fill(struct lot_text *lot, struct why *why)
     uint32_t owner = 0, next = 0;
     json_object_foreach((json_t *)lot->sellers, name, seller)
     {
-        int64_t ask, adder, blocks;
+        int64_t ask, adder;
         place_set(why, "sellers", name);
         if (!member_read(why, seller, &of_ask, &ask) ||
-            !member_read(why, seller, &of_adder, &adder) ||
-            !member_read(why, seller, &of_blocks, &blocks))
+            !member_read(why, seller, &of_adder, &adder))
             return false;
+        int64_t blocks = json_i64(seller, "blocks", of_blocks.otherwise); /* checked above */
         if (ask + adder > LOT_SCORE_MAX)
             return refuse(why, "", "out_of_range", "ask and adder together exceed 1099511627775");
         for (int64_t i = 0; i < blocks; i++) {
