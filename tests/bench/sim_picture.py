@@ -9,7 +9,7 @@ OFF, ON, INK, GRID = "#c2410c", "#0f766e", "#1f2937", "#d1d5db"
 def bars(rows):
     low = min(0, *(v[0] for r in rows for v in (r.before, r.after)))
     high = max(10, *(v[0] for r in rows for v in (r.before, r.after)))
-    low, high = max(low, -100), min(high, 100)
+    low, high = max(low, -40), min(high, 100)
     height = TOP + ROW * len(rows) + 30
 
     def x(value):
