@@ -287,7 +287,7 @@ static enum flow_next apply_answer(struct flow *flow)
     if (strcmp(order->change, "none") != 0)
         posting_put_promise(flow, out, order);
     json_object_close(out);
-    api_set_header(flow, "ETag", flow_printf(flow, "\"%d\"", (int)order->watch.row.version));
+    api_set_etag(flow, order->watch.row.version);
     return api_reply_json(flow, strcmp(order->change, "created") == 0 ? 201 : 200);
 }
 

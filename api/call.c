@@ -1,3 +1,9 @@
+/* call.c - what every operation answers with: replies, ETags, cursors and lists.
+ *
+ * The happy path is: a handler writes JSON into the call's buffer and sends it with one header or
+ * two. Failure modes are: a cursor that is not ours and an ETag that no longer matches, each
+ * refused; a client that has gone, for whom nothing is sent.
+ */
 #include "api/call.h"
 
 #define REPLY_SIZE_USUAL 2048 /* one allocation holds most answers */
@@ -89,6 +95,13 @@ static bool list_names(struct str list, const char *etag)
             return true;
     }
     return false;
+}
+
+void api_set_etag(struct flow *flow, int64_t version)
+{
+    char etag[ETAG_SIZE];
+    etag_format(version, etag);
+    api_set_header(flow, "ETag", etag);
 }
 
 bool api_etag_matched(struct flow *flow, int64_t version)

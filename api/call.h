@@ -119,6 +119,7 @@ struct api_call {
     const void *body;    /* struct <schema of the body>; NULL when there is none */
     json_t *json;        /* the body as parsed (from JSON or YAML) */
     struct str raw_body; /* the bytes as sent */
+    bool is_yaml;        /* they are no JSON */
     struct sha256 body_sha256;
     struct str idempotency_key; /* unquoted; STR_NONE when not given */
     struct str url_path;        /* as sent, without the query */
@@ -176,7 +177,8 @@ enum flow_next api_reply_empty(struct flow *flow, int status); /* 202, 204, 304 
 /* What api_json() holds so far, e.g. to sign or seal it before sending. */
 struct str api_reply_text_so_far(struct flow *flow);
 
-/* Sets ETag to `version`; true: If-None-Match names it, and 304 was sent (return FLOW_END). */
+void api_set_etag(struct flow *flow, int64_t version);
+/* Likewise; true: If-None-Match names it, and 304 was sent (return FLOW_END). */
 bool api_etag_matched(struct flow *flow, int64_t version);
 /* If-Match: true when absent or naming `version`; else fails the flow with precondition_failed. */
 bool api_etag_allows(struct flow *flow, int64_t version);

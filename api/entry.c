@@ -227,8 +227,9 @@ static bool parse_body(struct flow *flow, enum media media)
 {
     struct api_call *call = api_call_of(flow);
     char why[200] = "";
-    call->json = media == MEDIA_YAML ? yaml_to_json(call->raw_body, why, sizeof(why))
-                                     : json_parse(call->raw_body, why, sizeof(why));
+    call->is_yaml = media == MEDIA_YAML;
+    call->json = call->is_yaml ? yaml_to_json(call->raw_body, why, sizeof(why))
+                               : json_parse(call->raw_body, why, sizeof(why));
     if (call->json != NULL)
         return true;
     flow_fail(flow, ERR_MALFORMED_REQUEST, "the body is not %s: %s",

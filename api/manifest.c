@@ -215,10 +215,11 @@ static void take_regions(struct schema_binding *binding, const struct manifest *
            (size_t)ret->regions_count * sizeof(ret->regions[0]));
     for (int i = 0; i < ret->regions_count; i++) {
         char pointer[64];
+        if (is_any || is_region(catalogue, ret->regions[i]))
+            continue;
         str_format(pointer, sizeof(pointer), "/placement/regions/%d", i);
-        if (!is_region(catalogue, ret->regions[i]))
-            schema_refuse(binding, ERR_INVALID_FIELD, pointer, "enum",
-                          "there is no such region; see GET /v1/regions");
+        schema_refuse(binding, ERR_INVALID_FIELD, pointer, "enum",
+                      "there is no such region; see GET /v1/regions");
     }
 }
 
@@ -358,11 +359,17 @@ void manifest_write_public(const struct manifest *manifest, struct buf *to)
     json_decref(copy);
 }
 
+bool manifest_has_secret(const struct manifest *manifest)
+{
+    return json_object_get(manifest->json, "secrets") != NULL ||
+           json_object_get(manifest->json, "registry_auth") != NULL;
+}
+
 void manifest_write_secret(const struct manifest *manifest, struct buf *to)
 {
     const json_t *secrets = json_object_get(manifest->json, "secrets");
     const json_t *registry_auth = json_object_get(manifest->json, "registry_auth");
-    if (secrets == NULL && registry_auth == NULL)
+    if (!manifest_has_secret(manifest))
         return;
     buf_add_c(to, "{\"secrets\":");
     write_json(secrets, "{}", to);

@@ -27,6 +27,8 @@ uint32_t manifest_class_faults(const struct manifest *manifest,
 
 /* The manifest as shown again: without secrets and registry_auth. Appends compact JSON. */
 void manifest_write_public(const struct manifest *manifest, struct buf *to);
+/* Whether it has either of the two that are sealed. */
+bool manifest_has_secret(const struct manifest *manifest);
 /* The two that are sealed: {"secrets":{...},"registry_auth":{...}|null}; nothing when it has
  * neither. */
 void manifest_write_secret(const struct manifest *manifest, struct buf *to);

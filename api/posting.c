@@ -40,11 +40,12 @@ static struct str joined(struct flow *flow, struct str *names, int count)
 
 static struct str name_of(struct flow *flow, const struct posting *posting)
 {
-    char id[ID_TEXT_SIZE];
+    char id[ID_TEXT_SIZE], name[2 + NAME_DIGITS + 1] = "w-";
     if (posting->terms.name.at != NULL)
         return posting->terms.name;
     workload_id_text(posting->id, id);
-    return str_of(flow_printf(flow, "w-%s", id + strlen(id) - NAME_DIGITS));
+    memcpy(name + 2, id + strlen(id) - NAME_DIGITS, NAME_DIGITS);
+    return str_of(flow_strdup(flow, str_of(name)));
 }
 
 static bool read_terms(struct flow *flow, struct str name, struct posting *posting)
@@ -79,8 +80,12 @@ static struct str labels_of(struct flow *flow, const struct manifest *manifest)
     return kept(flow, &text);
 }
 
+/* As it was sent, where that is JSON and tells no secret. */
 static struct str public_text(struct flow *flow, const struct manifest *manifest)
 {
+    const struct api_call *call = api_call_of(flow);
+    if (!call->is_yaml && !manifest_has_secret(manifest))
+        return (struct str){.at = flow_strdup(flow, call->raw_body), .len = call->raw_body.len};
     struct buf text = {.at = NULL};
     manifest_write_public(manifest, &text);
     return kept(flow, &text);
@@ -89,9 +94,9 @@ static struct str public_text(struct flow *flow, const struct manifest *manifest
 static struct str sealed_secrets(struct flow *flow, const struct manifest *manifest)
 {
     struct buf plain = {.at = NULL}, sealed = {.at = NULL};
-    manifest_write_secret(manifest, &plain);
-    if (plain.len == 0)
+    if (!manifest_has_secret(manifest))
         return STR_NONE;
+    manifest_write_secret(manifest, &plain);
     seal_close(&api_call_of(flow)->thread->world->secret_key, buf_str(&plain), &sealed);
     explicit_bzero(plain.at, plain.len);
     buf_finish(&plain);
@@ -180,7 +185,7 @@ void posting_announce(struct flow *flow, const struct posting *posting)
 {
     const struct api_call *call = api_call_of(flow);
     char text[ID_TEXT_SIZE], topic[HUB_TOPIC_SIZE];
-    workload_wake(call->thread->hub, call->principal.account_id, posting->id);
+    account_wake(call->thread->hub, call->principal.account_id); /* no other waits for a new id */
     if (!str_equal_c(posting->in.award, "now"))
         return;
     must(str_format(topic, sizeof(topic), "market:now:%s", uuid_text(posting->id.u, text)));

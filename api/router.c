@@ -25,9 +25,11 @@ struct str api_header(struct flow *flow, const char *name)
     if (flow->req == NULL)
         return STR_NONE;
     char lower[64];
-    must(str_format(lower, sizeof(lower), "%s", name));
-    h2o_strtolower(lower, strlen(lower));
-    ssize_t at = h2o_find_header_by_str(&flow->req->headers, lower, strlen(lower), -1);
+    size_t len = strlen(name);
+    must(len < sizeof(lower));
+    memcpy(lower, name, len);
+    h2o_strtolower(lower, len);
+    ssize_t at = h2o_find_header_by_str(&flow->req->headers, lower, len, -1);
     if (at < 0)
         return STR_NONE;
     h2o_iovec_t value = flow->req->headers.entries[at].value;
@@ -102,8 +104,8 @@ struct header_name {
     const char *lower, *shown;
     size_t len;
 };
-#define HEADER_NAME(lower_name, shown_name)                                              \
-    ((struct header_name){                                                               \
+#define HEADER_NAME(lower_name, shown_name) \
+    ((struct header_name){                  \
         .lower = (lower_name), .shown = (shown_name), .len = sizeof(lower_name) - 1})
 
 /* The name lives for ever; the value is copied. */

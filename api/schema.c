@@ -141,21 +141,21 @@ static void bind_integer(struct schema_binding *b, const struct schema *s, int64
 
 static void bind_enum(struct schema_binding *b, const struct schema *s, struct str text, void *ret)
 {
-    char known[200] = "";
-    size_t len = 0;
     for (size_t i = 0; i < s->words_count; i++) {
         const struct schema_word *word = &s->words[i];
-        if (str_equal_c(text, word->text)) {
-            unsigned value = (unsigned)i + 1;
-            if (word->not_supported != NULL)
-                refuse(b, "not_supported_yet", "%s", word->not_supported);
-            memcpy(ret, &value, sizeof(value));
-            return;
-        }
-        if (len < sizeof(known))
-            len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i > 0 ? ", " : "",
-                                    word->text);
+        if (!str_equal_c(text, word->text))
+            continue;
+        unsigned value = (unsigned)i + 1;
+        if (word->not_supported != NULL)
+            refuse(b, "not_supported_yet", "%s", word->not_supported);
+        memcpy(ret, &value, sizeof(value));
+        return;
     }
+    char known[200] = "";
+    size_t len = 0;
+    for (size_t i = 0; i < s->words_count && len < sizeof(known); i++)
+        len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i > 0 ? ", " : "",
+                                s->words[i].text);
     refuse(b, "enum", "must be one of %s", known);
 }
 
@@ -267,9 +267,9 @@ static void bind_array(struct schema_binding *b, const struct schema *s, const j
         return;
     char *at = b->alloc(b->data, (count > 0 ? count : 1) * s->item->size);
     for (size_t i = 0; i < count; i++) {
-        char index[24];
-        str_format(index, sizeof(index), "%zu", i);
-        size_t mark = pointer_push(b, str_of(index));
+        char index[I64_TEXT_SIZE];
+        size_t len = i64_format((int64_t)i, index);
+        size_t mark = pointer_push(b, (struct str){.at = index, .len = len});
         const json_t *item = json_array_get(value, i);
         bind_value(b, s->item, item, at + i * s->item->size);
         for (size_t j = 0; s->is_unique && j < i; j++) {
@@ -303,7 +303,8 @@ static void bind_map(struct schema_binding *b, const struct schema *s, const jso
 static const struct schema_field *field_of(const struct schema *s, const char *name)
 {
     for (size_t i = 0; i < s->fields_count; i++) {
-        if (strcmp(s->fields[i].name, name) == 0)
+        const char *known = s->fields[i].name;
+        if (known[0] == name[0] && strcmp(known, name) == 0)
             return &s->fields[i];
     }
     return NULL;
@@ -352,15 +353,16 @@ static void check_one_of(struct schema_binding *b, const struct schema *s, const
 {
     char names[160] = "";
     size_t len = 0, present = 0;
-    for (size_t i = 0; i < s->one_of_count; i++) {
+    for (size_t i = 0; i < s->one_of_count; i++)
         present += json_object_get(value, s->one_of[i]) != NULL;
-        if (len < sizeof(names))
-            len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i > 0 ? ", " : "",
-                                    s->one_of[i]);
-    }
-    if (s->one_of_count > 0 && present == 0)
+    if (s->one_of_count == 0 || present == 1)
+        return;
+    for (size_t i = 0; i < s->one_of_count && len < sizeof(names); i++)
+        len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i > 0 ? ", " : "",
+                                s->one_of[i]);
+    if (present == 0)
         refuse(b, "required", "must have one of %s", names);
-    else if (present > 1)
+    else
         refuse(b, "conflict", "must have only one of %s", names);
 }
 
@@ -369,6 +371,8 @@ static void bind_object(struct schema_binding *b, const struct schema *s, const 
 {
     const char *key;
     json_t *item;
+    uint64_t given = 0; /* bit i: fields[i] */
+    must(s->fields_count <= 64);
     json_object_foreach ((json_t *)value, key, item) {
         const struct schema_field *field = field_of(s, key);
         size_t mark = pointer_push(b, str_of(key));
@@ -376,10 +380,11 @@ static void bind_object(struct schema_binding *b, const struct schema *s, const 
             bind_field(b, field, item, ret);
         else
             refuse(b, "unknown", "there is no such field");
+        given |= field != NULL ? UINT64_C(1) << (field - s->fields) : 0;
         pointer_pop(b, mark);
     }
     for (size_t i = 0; i < s->fields_count; i++) {
-        if (json_object_get(value, s->fields[i].name) == NULL)
+        if ((given >> i & 1) == 0)
             bind_absent(b, &s->fields[i], ret);
     }
     check_one_of(b, s, value);

@@ -114,7 +114,7 @@ static enum flow_next create_answer(struct flow *flow)
     workload_put(out, &state->watch.row);
     posting_put_promise(flow, out, state);
     json_object_close(out);
-    api_set_header(flow, "ETag", flow_printf(flow, "\"%d\"", (int)state->watch.row.version));
+    api_set_etag(flow, state->watch.row.version);
     return api_reply_json(flow, 201);
 }
 
@@ -157,7 +157,7 @@ static enum flow_next get_answer(struct flow *flow)
     struct workload_read *state = flow->state;
     if (query->expand == WORKLOAD_GET_QUERY_EXPAND_LEASES) {
         /* Leases change without the workload: its ETag is told, but no 304 is built on it. */
-        api_set_header(flow, "ETag", flow_printf(flow, "\"%d\"", (int)state->watch.row.version));
+        api_set_etag(flow, state->watch.row.version);
         state->leases.flow = flow;
         lease_view_of_workload_submit(api_call_of(flow)->thread->db, &state->leases,
                                       &(struct lease_view_of_workload_in){

@@ -64,10 +64,16 @@ bool uuid_is_nil(struct uuid a)
 
 const char *uuid_text(struct uuid id, char buf[ID_TEXT_SIZE])
 {
-    char hex[33];
-    hex_encode(id.bytes, sizeof(id.bytes), hex);
-    must(str_format(buf, ID_TEXT_SIZE, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
-                    hex + 16, hex + 20));
+    static const uint8_t groups[] = {4, 2, 2, 2, 6};
+    const uint8_t *from = id.bytes;
+    char *to = buf;
+    for (size_t i = 0; i < sizeof(groups); i++) {
+        hex_encode(from, groups[i], to); /* ends with a NUL, which the dash overwrites */
+        from += groups[i];
+        to += 2 * groups[i];
+        *to++ = '-';
+    }
+    to[-1] = '\0';
     return buf;
 }
 
@@ -123,18 +129,18 @@ bool uuid_parse_prefixed(struct str text, const char *prefix, struct uuid *ret_i
     return true;
 }
 
-#define ID_DEFINE(type, prefix)                                                            \
-    struct type type##_new(void)                                                           \
-    {                                                                                      \
-        return (struct type){.u = uuid_v7()};                                              \
-    }                                                                                      \
-    const char *type##_text(struct type id, char buf[ID_TEXT_SIZE])                        \
-    {                                                                                      \
-        return uuid_prefixed(id.u, prefix, buf);                                           \
-    }                                                                                      \
-    bool type##_parse(struct str text, struct type *ret_id)                                \
-    {                                                                                      \
-        return uuid_parse_prefixed(text, prefix, &ret_id->u);                              \
+#define ID_DEFINE(type, prefix)                                     \
+    struct type type##_new(void)                                    \
+    {                                                               \
+        return (struct type){.u = uuid_v7()};                       \
+    }                                                               \
+    const char *type##_text(struct type id, char buf[ID_TEXT_SIZE]) \
+    {                                                               \
+        return uuid_prefixed(id.u, prefix, buf);                    \
+    }                                                               \
+    bool type##_parse(struct str text, struct type *ret_id)         \
+    {                                                               \
+        return uuid_parse_prefixed(text, prefix, &ret_id->u);       \
     }
 ID_TYPES(ID_DEFINE)
 #undef ID_DEFINE

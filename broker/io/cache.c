@@ -250,13 +250,21 @@ static void publish_waiting(void *data)
     buf_finish(&topics);
 }
 
+/* Many of one batch wake the same. */
+static bool is_last(const struct buf *topics, const char *topic)
+{
+    size_t size = strlen(topic) + 1;
+    return topics->len >= size && memcmp(topics->at + topics->len - size, topic, size) == 0 &&
+           (topics->len == size || topics->at[topics->len - size - 1] == '\0');
+}
+
 void cache_publish_wake(struct cache *cache, const char *topic)
 {
     if (cache->port < 0)
         return;
     pthread_mutex_lock(&cache->mutex);
     bool must_post = cache->to_publish.len == 0;
-    if (cache->to_publish.len < PUBLISH_BYTES_MAX)
+    if (cache->to_publish.len < PUBLISH_BYTES_MAX && !is_last(&cache->to_publish, topic))
         buf_add(&cache->to_publish, topic, strlen(topic) + 1);
     pthread_mutex_unlock(&cache->mutex);
     if (must_post)

@@ -14,8 +14,9 @@
 
 #include "broker/io/sql_wire.h"
 
-#define PG_EPOCH_US   946684800000000LL /* 2000-01-01 in microseconds since 1970 */
-#define JSONB_VERSION 1
+#define PG_EPOCH_US       946684800000000LL /* 2000-01-01 in microseconds since 1970 */
+#define JSONB_VERSION     1
+#define PARAMS_SIZE_USUAL 1024 /* one allocation holds most */
 #define ARRAY_HEADER_SIZE \
     20 /* dimensions, has nulls, element oid, length, lower bound: int4 each */
 
@@ -48,6 +49,8 @@ static void add_i64(struct buf *to, int64_t value)
 static struct buf *param_open(struct sql_params *params)
 {
     must(params->count < SQL_PARAMS_MAX);
+    if (params->count == 0)
+        buf_reserve(&params->bytes, PARAMS_SIZE_USUAL);
     params->offsets[params->count] = (int)params->bytes.len;
     return &params->bytes;
 }

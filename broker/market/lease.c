@@ -141,10 +141,13 @@ struct lease_interrupt_in lease_notice(const struct tier_times *times, enum clos
 
 static void wake_one(struct hub *hub, const char *kind, struct uuid id)
 {
-    char text[ID_TEXT_SIZE], topic[HUB_TOPIC_SIZE];
+    char topic[HUB_TOPIC_SIZE];
+    size_t len = strlen(kind);
     if (uuid_is_nil(id))
         return;
-    must(str_format(topic, sizeof(topic), "%s:%s", kind, uuid_text(id, text)));
+    _Static_assert(sizeof("workload:") + ID_TEXT_SIZE <= sizeof(topic), "a topic of any kind fits");
+    memcpy(topic, kind, len);
+    uuid_text(id, topic + len);
     hub_wake(hub, topic);
 }
 
@@ -152,9 +155,9 @@ void lease_wake(struct hub *hub, const struct lease_parties *parties)
 {
     if (hub == NULL)
         return;
-    wake_one(hub, "node", parties->node_id);
-    wake_one(hub, "workload", parties->workload_id);
-    wake_one(hub, "account", parties->account_id);
+    wake_one(hub, "node:", parties->node_id);
+    wake_one(hub, "workload:", parties->workload_id);
+    wake_one(hub, "account:", parties->account_id);
     if (!uuid_equal(parties->account_id, parties->operator_account_id))
-        wake_one(hub, "account", parties->operator_account_id);
+        wake_one(hub, "account:", parties->operator_account_id);
 }

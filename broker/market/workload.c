@@ -69,6 +69,11 @@ void workload_put(struct json_out *out, const struct workload_get_out *workload)
     json_put_raw(out, "manifest", workload->manifest);
 }
 
+void account_wake(struct hub *hub, struct account_id account_id)
+{
+    lease_wake(hub, &(struct lease_parties){.account_id = account_id.u});
+}
+
 void workload_wake(struct hub *hub, struct account_id account_id, struct workload_id workload_id)
 {
     lease_wake(hub,

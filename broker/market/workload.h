@@ -26,7 +26,9 @@ struct sha256 workload_cancel_message(struct str id_or_name);
 void workload_put(struct json_out *out, const struct workload_get_out *workload);
 bool workload_is_terminal(const struct workload_get_out *workload);
 
-/* Tells those who wait for the account's events and for this workload. */
+/* Tells those who wait for the account's events. */
+void account_wake(struct hub *hub, struct account_id account_id);
+/* Likewise, and those who wait for this workload. */
 void workload_wake(struct hub *hub, struct account_id account_id, struct workload_id workload_id);
 
 #endif
