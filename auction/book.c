@@ -11,7 +11,9 @@
 #include "auction/rule.h"
 
 #define FRESH_SHARE 8 /* more than an eighth changed: sorting anew is faster */
-#define FRESH_LEAST 16
+#define FRESH_LEAST 4
+
+#define UUID_TEXT_LEN 36
 
 struct row { /* how both kinds begin */
     struct uuid id;
@@ -97,11 +99,13 @@ void book_start(struct book *book, uint32_t lots_count)
     }
 }
 
-void book_reserve(struct book *book, uint32_t lot, uint32_t blocks_count, uint32_t demands_count)
+void book_reserve(struct book *book, uint32_t number, const struct book_room *room)
 {
-    must(lot < book->lots_count && blocks_count <= KEY_INDEX_MAX && demands_count <= KEY_INDEX_MAX);
-    slots_reserve(&book->lots[lot].blocks.slots, blocks_count);
-    slots_reserve(&book->lots[lot].demands.slots, demands_count);
+    must(number < book->lots_count && room->blocks_count <= KEY_INDEX_MAX &&
+         room->demands_count <= KEY_INDEX_MAX);
+    slots_reserve(&book->lots[number].blocks.slots, room->blocks_count);
+    slots_reserve(&book->lots[number].demands.slots, room->demands_count);
+    sellers_reserve(&book->lots[number].sellers, room->sellers_count);
 }
 
 void book_finish(struct book *book)
@@ -117,13 +121,18 @@ void book_finish(struct book *book)
     *book = (struct book){.lots_count = 0};
 }
 
-size_t book_bytes(const struct book *book)
+struct book_bytes book_bytes(const struct book *book)
 {
-    size_t bytes = book->lots_count * (sizeof(*book->lots) + sizeof(*book->touched));
-    for (uint32_t i = 0; i < book->lots_count; i++)
-        bytes += side_bytes(&book->lots[i].blocks) + side_bytes(&book->lots[i].demands) +
-                 sellers_bytes(&book->lots[i].sellers);
-    return bytes + lot_clear_size(&book->work.limits) + 3 * HEAP_PER_BLOCK + sizeof(*book);
+    struct book_bytes bytes = {
+        .shared = sizeof(*book) + 3 * HEAP_PER_BLOCK + lot_clear_size(&book->work.limits) +
+                  book->lots_count * (sizeof(*book->lots) + sizeof(*book->touched)),
+    };
+    for (uint32_t i = 0; i < book->lots_count; i++) {
+        const struct book_lot *lot = &book->lots[i];
+        bytes.asks += side_bytes(&lot->blocks) + sellers_bytes(&lot->sellers);
+        bytes.workloads += side_bytes(&lot->demands);
+    }
+    return bytes;
 }
 
 static struct book_lot *lot_touch(struct book *book, uint32_t number)
@@ -189,9 +198,6 @@ static enum book_outcome block_check(const struct book_lot *lot, const struct bo
         return BOOK_OWNER_BAD;
     if (lot->blocks.slots.live_count == KEY_INDEX_MAX)
         return BOOK_LOT_FULL;
-    uint32_t seller = sellers_find(&lot->sellers, block->owner);
-    if (seller != SELLER_NONE && seller_ask(&lot->sellers.at[seller]) != block->ask_uusd_per_hour)
-        return BOOK_TWO_ASKS;
     return slots_find(&lot->blocks.slots, block->id) == SLOT_NONE ? BOOK_DONE : BOOK_ID_TAKEN;
 }
 
@@ -199,16 +205,18 @@ enum book_outcome book_block_add(struct book *book, uint32_t number, const struc
 {
     if (number >= book->lots_count)
         return BOOK_LOT_UNKNOWN;
-    enum book_outcome outcome = block_check(&book->lots[number], block);
+    struct book_lot *lot = &book->lots[number];
+    enum book_outcome outcome = block_check(lot, block);
     if (outcome != BOOK_DONE)
         return outcome;
-    struct book_lot *lot = lot_touch(book, number);
+    if (!sellers_add_block(&lot->sellers, block->owner, block->ask_uusd_per_hour))
+        return BOOK_TWO_ASKS;
+    lot_touch(book, number);
     uint32_t slot = slots_add(&lot->blocks.slots, block->id);
     struct block_row *row = slots_row(&lot->blocks.slots, slot);
     row->row.owner = block->owner;
     row->row.is_live = true;
     row_set_adder(row, block->adder_uusd_per_hour);
-    sellers_add_block(&lot->sellers, block->owner, block->ask_uusd_per_hour);
     side_freshen(&lot->blocks, slot);
     return BOOK_DONE;
 }
@@ -446,13 +454,18 @@ struct book_touched book_sort(struct book *book)
 
 /* Clearing -------------------------------------------------------------------------------------*/
 
+static struct str id_text(struct uuid id, char text[ID_TEXT_SIZE])
+{
+    return text != NULL ? (struct str){.at = uuid_text(id, text), .len = UUID_TEXT_LEN} : STR_NONE;
+}
+
 /* The rule numbers a lot's owners by their place in its table of sellers. It does not read asks. */
 static struct lot_block block_read(const void *at, uint32_t slot, char text[ID_TEXT_SIZE])
 {
     const struct book_lot *lot = at;
     const struct block_row *block = slots_row(&lot->blocks.slots, slot);
     return (struct lot_block){
-        .id = text != NULL ? str_of(uuid_text(block->row.id, text)) : STR_NONE,
+        .id = id_text(block->row.id, text),
         .owner = sellers_find(&lot->sellers, block->row.owner),
         .adder_uusd_per_hour = row_adder(block),
     };
@@ -463,7 +476,7 @@ static struct lot_demand demand_read(const void *at, uint32_t slot, char text[ID
     const struct book_lot *lot = at;
     const struct demand_row *demand = slots_row(&lot->demands.slots, slot);
     return (struct lot_demand){
-        .id = text != NULL ? str_of(uuid_text(demand->row.id, text)) : STR_NONE,
+        .id = id_text(demand->row.id, text),
         .r_uusd_per_hour = demand->r_uusd_per_hour,
         .k = demand->k,
         .kmin = demand->kmin,
@@ -492,6 +505,16 @@ static uint32_t demand_admit(struct lot_clear *work, const struct book_lot *lot)
     return wanted < blocks_count ? (uint32_t)wanted : blocks_count;
 }
 
+/* A lot's rows were last touched a round ago, so they come from main memory: all at once here, not
+ * one after the other where they are needed. */
+static void front_fetch(const struct lot_clear *work, const struct book_lot *lot)
+{
+    for (uint32_t i = 0; i < work->front_count; i++)
+        __builtin_prefetch(slots_row(&lot->blocks.slots, key_index(work->supply[i])));
+    for (uint32_t at = 0; at < lot->sellers.cap; at += 64 / sizeof(*lot->sellers.at))
+        __builtin_prefetch(&lot->sellers.at[at]);
+}
+
 enum lot_outcome book_lot_clear(struct book *book, uint32_t number, const struct sha256 *seed,
                                 struct lot_result *ret_result)
 {
@@ -503,6 +526,7 @@ enum lot_outcome book_lot_clear(struct book *book, uint32_t number, const struct
     uint32_t wanted = demand_admit(work, lot) + lot->sellers.blocks_most;
     work->blocks_count = lot->blocks.slots.live_count;
     work->front_count = key_set_read(&lot->blocks.order, work->supply, wanted);
+    front_fetch(work, lot);
     return rule_run(work, &source, ret_result) ? LOT_CLEARED : LOT_INPUT_BAD;
 }
 

@@ -95,10 +95,16 @@ enum book_outcome {
 const char *book_outcome_text(enum book_outcome outcome); /* a sentence */
 
 void book_start(struct book *book, uint32_t lots_count);
-/* Makes room in a lot for so many in all: a load from scratch is faster and leaves nothing idle. */
-void book_reserve(struct book *book, uint32_t lot, uint32_t blocks_count, uint32_t demands_count);
+struct book_room {
+    uint32_t blocks_count, sellers_count, demands_count;
+};
+/* Makes room in a lot for so many in all: a load from scratch is faster and leaves little idle. */
+void book_reserve(struct book *book, uint32_t lot, const struct book_room *room);
 void book_finish(struct book *book);
-size_t book_bytes(const struct book *book); /* all memory it holds, malloc's own included */
+struct book_bytes { /* all memory it holds, malloc's own share included */
+    size_t asks, workloads, shared;
+};
+struct book_bytes book_bytes(const struct book *book);
 
 /* Whatever is refused changes nothing. */
 MUST_USE enum book_outcome book_block_add(struct book *book, uint32_t lot,

@@ -14,8 +14,8 @@
 static void demand_walk(struct lot_clear *lot, const struct lot_source *source);
 static void sold_order_ties(struct lot_clear *lot, const struct lot_source *source);
 static bool owners_rank_blocks(struct lot_clear *lot, const struct lot_source *source);
-static void awards_price(struct lot_clear *lot, const struct lot_source *source);
 static int64_t index_of(const struct lot_clear *lot);
+static void awards_price(struct lot_clear *lot, int64_t index_uusd_per_hour);
 
 bool rule_run(struct lot_clear *lot, const struct lot_source *source, struct lot_result *ret_result)
 {
@@ -23,7 +23,8 @@ bool rule_run(struct lot_clear *lot, const struct lot_source *source, struct lot
     sold_order_ties(lot, source);
     if (!owners_rank_blocks(lot, source))
         return false;
-    awards_price(lot, source);
+    int64_t index_uusd_per_hour = index_of(lot);
+    awards_price(lot, index_uusd_per_hour);
 
     *ret_result = (struct lot_result){
         .awards = lot->awards,
@@ -32,7 +33,7 @@ bool rule_run(struct lot_clear *lot, const struct lot_source *source, struct lot
         .prefixes_count = lot->prefixes_count,
         .verdicts = lot->verdicts,
         .accepted_counts = lot->accepted_counts,
-        .index_uusd_per_hour = index_of(lot),
+        .index_uusd_per_hour = index_uusd_per_hour,
     };
     return true;
 }
@@ -180,8 +181,9 @@ static int64_t index_of(const struct lot_clear *lot)
 }
 
 /* The ranks that thresholds look at: the first K, and behind them as many as the seller with the
- * most blocks has before. Counts the blocks of each seller that won; returns how many ranks, or 0
- * when a seller's adders differ though a gang bids. */
+ * most blocks has before. Counts the blocks of each seller that won and begins the awards, whose
+ * price is the adder until they have one; returns how many ranks, or 0 when a seller's adders
+ * differ though a gang bids. */
 static uint32_t owners_count_blocks(struct lot_clear *lot, const struct lot_source *source)
 {
     uint32_t rank = 0, most = 0;
@@ -189,7 +191,11 @@ static uint32_t owners_count_blocks(struct lot_clear *lot, const struct lot_sour
         struct lot_block block = source->block(source->at, key_index(lot->supply[rank]), NULL);
         struct lot_owner *owner = rule_owner(lot, block.owner);
         lot->rank_owners[rank] = block.owner;
-        if (rank >= lot->sold_count && owner->ranked_count == 0)
+        if (rank < lot->sold_count)
+            lot->awards[rank] = (struct lot_award){
+                .block = key_index(lot->supply[rank]),
+                .price_uusd_per_hour = block.adder_uusd_per_hour};
+        else if (owner->ranked_count == 0)
             continue;
         if (owner->ranked_count++ == 0)
             owner->adder_uusd_per_hour = block.adder_uusd_per_hour;
@@ -263,22 +269,22 @@ static int64_t threshold_of(const struct lot_clear *lot, const struct lot_owner 
     return at_crossing > before ? at_crossing : before;
 }
 
-static void awards_price(struct lot_clear *lot, const struct lot_source *source)
+/* A seller of one block has one threshold, the lot's index: without its block, whoever stood behind
+ * it moves up by one. */
+static void awards_price(struct lot_clear *lot, int64_t index_uusd_per_hour)
 {
     uint32_t q = 0;
     for (uint32_t rank = 0; rank < lot->sold_count; rank++) {
-        uint32_t index = key_index(lot->supply[rank]);
+        struct lot_award *award = &lot->awards[rank];
         struct lot_owner *owner = rule_owner(lot, lot->rank_owners[rank]);
         while (lot->prefixes[q].k_total <= rank)
             q++;
-        int64_t theta = threshold_of(lot, owner, ++owner->sold_count);
-        lot->awards[rank] = (struct lot_award){
-            .demand = lot->prefixes[q].demand,
-            .block = index,
-            .theta_uusd_per_hour = theta,
-            .price_uusd_per_hour =
-                theta - source->block(source->at, index, NULL).adder_uusd_per_hour,
-        };
+        int64_t theta = owner->placed_count == 1
+                            ? index_uusd_per_hour
+                            : threshold_of(lot, owner, ++owner->sold_count);
+        award->demand = lot->prefixes[q].demand;
+        award->theta_uusd_per_hour = theta;
+        award->price_uusd_per_hour = theta - award->price_uusd_per_hour;
         /* The theorem, asserted: nobody is paid less than asked or charged more than reserved. */
         must(theta >= key_value(lot->supply[rank]) &&
              theta <= lot->prefixes[q].r_uusd_per_hour);

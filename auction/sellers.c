@@ -1,6 +1,5 @@
 #include "auction/sellers.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "auction/keys.h"
@@ -48,7 +47,7 @@ uint32_t sellers_find(const struct sellers *sellers, uint32_t owner)
     return sellers->at[place].blocks_count > 0 ? place : SELLER_NONE;
 }
 
-void sellers_add_block(struct sellers *sellers, uint32_t owner, int64_t ask_uusd_per_hour)
+bool sellers_add_block(struct sellers *sellers, uint32_t owner, int64_t ask_uusd_per_hour)
 {
     if (sellers->cap * 4ull < (sellers->count + 1) * 5ull + 4)
         sellers_reserve(sellers, sellers->count + sellers->count / 4 + 1);
@@ -58,9 +57,12 @@ void sellers_add_block(struct sellers *sellers, uint32_t owner, int64_t ask_uusd
         seller_set_ask(seller, ask_uusd_per_hour);
         sellers->count++;
     }
+    if (seller_ask(seller) != ask_uusd_per_hour)
+        return false;
     seller->blocks_count++;
     if (seller->blocks_count > sellers->blocks_most)
         sellers->blocks_most = seller->blocks_count;
+    return true;
 }
 
 /* Those behind the hole move into it unless they would then stand before their home. */

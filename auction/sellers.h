@@ -6,6 +6,7 @@
 #ifndef UNDERCUT_AUCTION_SELLERS_H
 #define UNDERCUT_AUCTION_SELLERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,8 +40,8 @@ static inline void seller_set_ask(struct seller *seller, int64_t ask_uusd_per_ho
 
 void sellers_reserve(struct sellers *sellers, uint32_t count);
 uint32_t sellers_find(const struct sellers *sellers, uint32_t owner); /* a place, or SELLER_NONE */
-/* One block more; a new seller begins with this ask. */
-void sellers_add_block(struct sellers *sellers, uint32_t owner, int64_t ask_uusd_per_hour);
+/* One block more; a new seller begins with this ask. False: the seller has another ask. */
+MUST_USE bool sellers_add_block(struct sellers *sellers, uint32_t owner, int64_t ask_uusd_per_hour);
 void sellers_drop_block(struct sellers *sellers, uint32_t owner); /* one of a seller that is here */
 size_t sellers_bytes(const struct sellers *sellers);
 void sellers_finish(struct sellers *sellers);

@@ -15,13 +15,29 @@ static struct uuid *id_at(const struct slots *slots, uint32_t slot)
     return slots_row(slots, slot);
 }
 
-/* Scales 32 bits of the mixed id to the table, which need not be a power of two. */
-static uint32_t home_of(const struct slots *slots, const struct uuid *id)
+static uint64_t hash_of(const struct uuid *id)
 {
     uint64_t halves[2];
     memcpy(halves, id->bytes, sizeof(halves));
-    uint64_t mixed = (halves[0] ^ halves[1] * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
-    return (uint32_t)((mixed >> 32) * slots->table_cap >> 32);
+    return (halves[0] ^ halves[1] * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
+}
+
+/* Scales the upper 32 bits to the table, which need not be a power of two. */
+static uint32_t home_of(const struct slots *slots, uint64_t hash)
+{
+    return (uint32_t)((hash >> 32) * slots->table_cap >> 32);
+}
+
+/* An entry names its slot and eight bits of the hash, so that a search seldom reads a row in vain.
+ */
+static uint32_t entry_of(uint64_t hash, uint32_t slot)
+{
+    return (uint32_t)(hash >> 8) << KEY_INDEX_BITS | (slot + 1);
+}
+
+static uint32_t entry_slot(uint32_t entry)
+{
+    return (entry & KEY_INDEX_MAX) - 1;
 }
 
 static uint32_t place_after(const struct slots *slots, uint32_t place)
@@ -31,10 +47,11 @@ static uint32_t place_after(const struct slots *slots, uint32_t place)
 
 static void table_put(struct slots *slots, uint32_t slot)
 {
-    uint32_t place = home_of(slots, id_at(slots, slot));
+    uint64_t hash = hash_of(id_at(slots, slot));
+    uint32_t place = home_of(slots, hash);
     while (slots->table[place] != 0)
         place = place_after(slots, place);
-    slots->table[place] = slot + 1;
+    slots->table[place] = entry_of(hash, slot);
 }
 
 static void table_grow(struct slots *slots, uint32_t cap)
@@ -45,7 +62,7 @@ static void table_grow(struct slots *slots, uint32_t cap)
     slots->table_cap = cap;
     for (uint32_t i = 0; i < old_cap; i++)
         if (old[i] != 0)
-            table_put(slots, old[i] - 1);
+            table_put(slots, entry_slot(old[i]));
     free(old);
 }
 
@@ -69,16 +86,20 @@ void slots_reserve(struct slots *slots, uint32_t count)
 /* The table's place of `id`, or the empty one where the search ends. */
 static uint32_t place_of(const struct slots *slots, const struct uuid *id)
 {
-    uint32_t place = home_of(slots, id);
-    while (slots->table[place] != 0 &&
-           memcmp(id_at(slots, slots->table[place] - 1), id, sizeof(*id)) != 0)
-        place = place_after(slots, place);
+    uint64_t hash = hash_of(id);
+    uint32_t place = home_of(slots, hash), entry;
+    for (; (entry = slots->table[place]) != 0; place = place_after(slots, place)) {
+        uint32_t slot = entry_slot(entry);
+        if (entry == entry_of(hash, slot) && memcmp(id_at(slots, slot), id, sizeof(*id)) == 0)
+            break;
+    }
     return place;
 }
 
 uint32_t slots_find(const struct slots *slots, struct uuid id)
 {
-    return slots->live_count == 0 ? SLOT_NONE : slots->table[place_of(slots, &id)] - 1;
+    uint32_t entry = slots->live_count > 0 ? slots->table[place_of(slots, &id)] : 0;
+    return entry != 0 ? entry_slot(entry) : SLOT_NONE;
 }
 
 uint32_t slots_add(struct slots *slots, struct uuid id)
@@ -106,7 +127,8 @@ static void table_close(struct slots *slots, uint32_t hole)
         place = place_after(slots, place);
         if (slots->table[place] == 0)
             break;
-        uint32_t home = home_of(slots, id_at(slots, slots->table[place] - 1));
+        uint32_t slot = entry_slot(slots->table[place]);
+        uint32_t home = home_of(slots, hash_of(id_at(slots, slot)));
         bool is_between =
             hole <= place ? hole < home && home <= place : hole < home || home <= place;
         if (is_between)

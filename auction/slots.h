@@ -19,7 +19,7 @@
 
 struct slots {
     char *rows;
-    uint32_t *table; /* slot + 1, or 0 */
+    uint32_t *table; /* 8 bits of the id's hash above slot + 1; or 0 */
     uint32_t stride;
     uint32_t live_count;
     uint32_t used_count; /* slots ever used: rows beyond are not written */
