@@ -191,6 +191,34 @@ static void a_big_node_is_cut_for_small_wishes(void **unused)
         world_ask(&world, "select count(*) from devices where lease_id is not null"), "7");
 }
 
+/* The first round keeps the eight for who wants it whole; it stood unsold, so the second does not.
+ */
+static void a_wish_that_cannot_pay_shuts_nobody_out(void **unused)
+{
+    (void)unused;
+    world_do(&world, "select fx.make_node(1, 2, 'eu-west', 'rtx-4090', 8, 200000)");
+    world_do(&world, "select fx.make_workload(1, 1, 1, 900000, '{\"classes\": [\"rtx-4090\"]}'),"
+                     " fx.make_workload(2, 3, 1, 1000, '{\"classes\": [\"rtx-4090\"],"
+                     " \"block_size\": 8, \"devices_count\": 8}')");
+    leader_turn(leader);
+    assert_string_equal(awards(), "");
+    leader_turn(leader);
+    assert_string_equal(world_ask(&world, "select string_agg(w.name, ' ') from leases "
+                                          "join workloads w using (workload_id)"),
+                        "w1");
+}
+
+/* 200 000 is less than 200 500, but breaking the eight adds 0.0021 x 390 000 to its score. */
+static void an_idle_eight_is_broken_last(void **unused)
+{
+    (void)unused;
+    world_do(&world, "select fx.make_node(1, 2, 'eu-west', 'rtx-4090', 8, 200000),"
+                     " fx.make_node(2, 3, 'eu-west', 'rtx-4090', 1, 200500)");
+    world_do(&world, "select fx.make_workload(1, 1, 1, 900000, '{\"classes\": [\"rtx-4090\"]}')");
+    leader_turn(leader);
+    assert_string_equal(awards(), "w1:0:node-2:200819");
+}
+
 static void an_award_now_waits_for_no_round(void **unused)
 {
     (void)unused;
@@ -307,6 +335,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(other_lots_are_tried_in_turn, setup, teardown),
         cmocka_unit_test_setup_teardown(a_big_node_is_cut_for_small_wishes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_wish_that_cannot_pay_shuts_nobody_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_idle_eight_is_broken_last, setup, teardown),
         cmocka_unit_test_setup_teardown(an_award_now_waits_for_no_round, setup, teardown),
         cmocka_unit_test_setup_teardown(a_crash_after_the_freeze_voids_the_round, setup, teardown),
         cmocka_unit_test_setup_teardown(a_leader_that_was_overtaken_cannot_commit, setup, teardown),
