@@ -211,13 +211,11 @@ const struct frag_fit *frag_cache_fit(struct frag_cache *cache, uint32_t need, u
     return fit;
 }
 
-int64_t frag_adder(const struct frag_types *types, int64_t delta, int64_t usual_uusd_per_hour,
+int64_t frag_adder(int64_t weight_total, int64_t over, int64_t usual_uusd_per_hour,
                    int64_t lambda_bp)
 {
-    if (delta <= 0)
-        return 0;
-    return mul_div_ceil(usual_uusd_per_hour * lambda_bp, delta,
-                        (int64_t)FRAG_LAMBDA_ONE_BP * FRAG_DEVICE_MILLI * types->weight_total);
+    return mul_div_ceil(usual_uusd_per_hour * lambda_bp, over,
+                        (int64_t)FRAG_LAMBDA_ONE_BP * FRAG_DEVICE_MILLI * weight_total);
 }
 
 /* Weights out of 2000, whatever the number of wishes. */
@@ -236,20 +234,25 @@ static void sizes_weigh(const int64_t wanted[FRAG_SIZES], struct frag_type list[
     }
 }
 
-void frag_adders_whole(const int64_t wanted[FRAG_SIZES], int64_t usual_uusd_per_hour,
-                       int64_t ret_adders[FRAG_IDLE_MAX + 1])
+struct frag_whole frag_whole_of(const int64_t wanted[FRAG_SIZES])
 {
     struct frag_types types;
     struct frag_type list[FRAG_SIZES];
     struct frag_node node = {.model = 1};
+    struct frag_whole whole = {.deltas = {0}};
     sizes_weigh(wanted, list);
     must(frag_types_start(&types, list, FRAG_SIZES));
-    ret_adders[0] = 0;
-    for (uint32_t idle = 1; idle <= FRAG_IDLE_MAX; idle++) {
+    whole.weight_total = types.weight_total;
+    for (uint32_t idle = 1; idle < FRAG_IDLE_MAX; idle++) {
         node.devices_count = idle;
         node.free_milli[idle - 1] = FRAG_DEVICE_MILLI;
-        struct frag_fit fit =
-            frag_fit_find(&types, &node, frag_measure(&types, &node), &list[0].need);
-        ret_adders[idle] = frag_adder(&types, fit.delta, usual_uusd_per_hour, FRAG_LAMBDA_BP);
+        int64_t before = frag_measure(&types, &node);
+        whole.deltas[idle] = frag_fit_find(&types, &node, before, &list[0].need).delta;
     }
+    return whole;
+}
+
+int64_t frag_whole_delta(const struct frag_whole *whole, uint32_t idle_count)
+{
+    return whole->deltas[idle_count < FRAG_IDLE_MAX ? idle_count : FRAG_IDLE_MAX];
 }

@@ -11,7 +11,10 @@
  * frag_types.weight_total: dF in devices = dF / (1000 x weight_total).
  * The measure is that of Weng et al., "Beware of Fragmentation" (USENIX ATC 2023). As a score adder
  * it is public and independent of the ask:
- *   phi = ceil(lambda x P x max(0, dF in devices)), P the usual price of one device.
+ *   phi = ceil(lambda x P x (dF - the least dF of the lot)), P the usual price of one device.
+ * Counted from the least and not from 0, because a request that uses up what was of no use has a
+ * dF below 0, and a node that offers this is worth choosing; and so that the best place carries
+ * nothing, and no trade fails for want of a better one.
  */
 #ifndef UNDERCUT_AUCTION_FRAG_H
 #define UNDERCUT_AUCTION_FRAG_H
@@ -101,20 +104,25 @@ struct frag_cache {
 };
 const struct frag_fit *frag_cache_fit(struct frag_cache *cache, uint32_t need, uint32_t node);
 
-/* phi. `usual_uusd_per_hour` is of one whole device, at most 2^40; lambda_bp at most 10000. */
-int64_t frag_adder(const struct frag_types *types, int64_t delta, int64_t usual_uusd_per_hour,
+/* phi of a block whose dF is `over` above the least. `usual_uusd_per_hour` is of one whole device,
+ * at most 2^40; lambda_bp at most 10000. */
+int64_t frag_adder(int64_t weight_total, int64_t over, int64_t usual_uusd_per_hour,
                    int64_t lambda_bp);
 
 /* In service the shares that a node sells are devices of their own, so all are whole and types are
  * the block sizes: 1, 2, 4, 8 devices. Their weights are half what is typical (the shares of
  * FRAG_TYPICAL, counted in a production cluster of 6,212 devices) and half what is wanted now, in
- * blocks. ret_adders[f] is phi of selling one device of a node that has f of them idle; of more
- * than 8 it is 0, since every size still fits.
+ * blocks. deltas[i] is dF of selling one device of a node that has i of them idle; the last stands
+ * for any more than 8, where every size still fits.
  */
 #define FRAG_SIZES    4
-#define FRAG_IDLE_MAX 8
+#define FRAG_IDLE_MAX 9
 #define FRAG_TYPICAL  {989, 3, 2, 6} /* of 1000 workloads that want devices */
-void frag_adders_whole(const int64_t wanted[FRAG_SIZES], int64_t usual_uusd_per_hour,
-                       int64_t ret_adders[FRAG_IDLE_MAX + 1]);
+struct frag_whole {
+    int64_t deltas[FRAG_IDLE_MAX + 1];
+    int64_t weight_total;
+};
+struct frag_whole frag_whole_of(const int64_t wanted[FRAG_SIZES]);
+int64_t frag_whole_delta(const struct frag_whole *whole, uint32_t idle_count);
 
 #endif

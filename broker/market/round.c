@@ -65,31 +65,60 @@ static int64_t block_adder(const struct supply_block *block, const struct round_
     return adder;
 }
 
-/* phi, by the idle devices of a node: only where single devices are sold, since larger blocks are
- * what it keeps whole (auction/frag.h). */
-static void lot_fragment(const struct round_lot *lot, const struct supply *supply,
-                         int64_t usual_uusd_per_hour, int64_t ret_adders[FRAG_IDLE_MAX + 1])
-{
-    int64_t wanted[BLOCK_SIZES];
-    const struct turnout_row *last = turnout_of(supply->cutting.last, lot->pool);
-    memset(ret_adders, 0, (FRAG_IDLE_MAX + 1) * sizeof(*ret_adders));
-    if (lot->devices_count != 1)
-        return;
-    for (uint32_t size = 0; size < BLOCK_SIZES; size++)
-        wanted[size] = lot->pool->wanted[size] +
-                       (supply->cutting.is_now && last != NULL ? last->unmet[size] : 0);
-    frag_adders_whole(wanted, usual_uusd_per_hour, ret_adders);
-}
-
+/* Offered to the lot: of its tier, not sold in this clearing, not avoided by its loner. */
 static bool is_offered(const struct supply_block *block, const struct round_lot *lot,
                        const struct round_input *input)
 {
+    const struct demand *loner = lot->is_alone ? lot->wants[0] : NULL;
     bool is_of_tier = (block->node->tier_mask & 1 << tier_of(lot->tier)) != 0;
-    return is_of_tier && supply_has(input->supply, block);
+    return is_of_tier && supply_has(input->supply, block) &&
+           (loner == NULL || !demand_avoids(loner, &block->node->node_id));
 }
 
-static void lot_take_blocks(struct round_lot *lot, const struct round_input *input,
-                            const struct demand *loner)
+struct lot_fragments { /* phi of the lot's blocks; only single devices carry it */
+    struct frag_whole whole;
+    int64_t least_delta, usual_uusd_per_hour;
+    bool is_counted;
+};
+
+/* Larger blocks are what phi keeps whole (auction/frag.h). */
+static struct lot_fragments lot_fragments_of(const struct round_lot *lot,
+                                             const struct round_input *input,
+                                             int64_t usual_uusd_per_hour)
+{
+    const struct supply_cutting *cutting = &input->supply->cutting;
+    const struct supply_pool *pool = lot->pool;
+    const struct turnout_row *last = turnout_of(cutting->last, pool);
+    int64_t wanted[BLOCK_SIZES];
+    if (lot->devices_count != 1)
+        return (struct lot_fragments){.is_counted = false};
+    for (uint32_t size = 0; size < BLOCK_SIZES; size++)
+        wanted[size] =
+            pool->wanted[size] + (cutting->is_now && last != NULL ? last->unmet[size] : 0);
+    struct lot_fragments fragments = {.whole = frag_whole_of(wanted),
+                                      .least_delta = INT64_MAX,
+                                      .usual_uusd_per_hour = usual_uusd_per_hour,
+                                      .is_counted = true};
+    for (uint32_t i = 0; i < pool->blocks_count[0]; i++) {
+        const struct supply_block *block = &pool->blocks[0][i];
+        int64_t delta = frag_whole_delta(&fragments.whole, block->node->devices_count);
+        if (delta < fragments.least_delta && is_offered(block, lot, input))
+            fragments.least_delta = delta;
+    }
+    return fragments;
+}
+
+static int64_t block_fragment_adder(const struct lot_fragments *fragments,
+                                    const struct supply_block *block)
+{
+    if (!fragments->is_counted)
+        return 0;
+    int64_t delta = frag_whole_delta(&fragments->whole, block->node->devices_count);
+    return frag_adder(fragments->whole.weight_total, delta - fragments->least_delta,
+                      fragments->usual_uusd_per_hour, FRAG_LAMBDA_BP);
+}
+
+static void lot_take_blocks(struct round_lot *lot, const struct round_input *input)
 {
     const struct supply_pool *pool = lot->pool;
     uint32_t size = block_size_index(lot->devices_count);
@@ -98,20 +127,17 @@ static void lot_take_blocks(struct round_lot *lot, const struct round_input *inp
     int64_t usual = lot_index_of(input->indexes, key);
     if (usual < 0)
         usual = pool->catalogue_uusd_per_hour * lot->devices_count;
-    int64_t fragment_adders[FRAG_IDLE_MAX + 1];
-    lot_fragment(lot, input->supply, usual, fragment_adders);
+    const struct lot_fragments fragments = lot_fragments_of(lot, input, usual);
     lot->blocks = array_of(pool->blocks_count[size], sizeof(*lot->blocks));
     lot->sources = array_of(pool->blocks_count[size], sizeof(struct supply_block *));
     for (uint32_t i = 0; i < pool->blocks_count[size]; i++) {
         struct supply_block *block = &pool->blocks[size][i];
-        if (!is_offered(block, lot, input) ||
-            (loner != NULL && demand_avoids(loner, &block->node->node_id)))
+        if (!is_offered(block, lot, input))
             continue;
         int64_t ask = mul_div_floor(block->node->ask_uusd_per_device_hour * lot->devices_count,
                                     tier_multiplier_bp(block->node, lot->tier), BP_ONE);
-        uint32_t idle = block->node->devices_count;
         int64_t adder = block_adder(block, lot, usual, input) +
-                        (idle <= FRAG_IDLE_MAX ? fragment_adders[idle] : 0);
+                        block_fragment_adder(&fragments, block);
         if (ask > LOT_SCORE_MAX - adder)
             continue;
         lot->sources[lot->blocks_count] = block;
@@ -229,7 +255,7 @@ static void evictions_choose(struct round_lot *lot)
 
 static bool lot_clear_one(struct round_lot *lot, const struct round_input *input)
 {
-    lot_take_blocks(lot, input, lot->is_alone ? lot->wants[0] : NULL);
+    lot_take_blocks(lot, input);
     adders_make_even(lot->blocks, lot->blocks_count, lot->demands, lot->demands_count);
     const struct record_lot record = {
         .key = str_of(lot->key),

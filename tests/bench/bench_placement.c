@@ -76,6 +76,7 @@ struct replay {
     uint32_t arrivals_count;
     struct lot_block blocks[NODES_MAX];
     uint32_t block_nodes[NODES_MAX];
+    int64_t deltas[NODES_MAX]; /* of the blocks */
     struct lot_clear lot;
     int64_t given_milli, given_at_100, asked_milli;
     int64_t paid_uusd, paid_milli; /* up to half of the arrivals */
@@ -257,19 +258,24 @@ static uint32_t market_choose(uint32_t need, int64_t lambda_bp, int64_t *ret_pri
 {
     const struct trace *t = &trace;
     int64_t held = need_milli(&t->needs[need]) ? need_milli(&t->needs[need]) : CPU_ONLY_MILLI;
+    int64_t least_delta = INT64_MAX;
     uint32_t count = 0;
     for (uint32_t i = 0; i < t->nodes_count; i++) {
         const struct frag_fit *fit = frag_cache_fit(&replay.cache, need, i);
         if (!fit->fits)
             continue;
+        least_delta = fit->delta < least_delta ? fit->delta : least_delta;
+        replay.deltas[count] = fit->delta;
         replay.block_nodes[count] = i;
         replay.blocks[count++] = (struct lot_block){
             .id = str_of(replay.ids[i]),
             .owner = i,
             .ask_uusd_per_hour = replay.asks[i] * held / FRAG_DEVICE_MILLI,
-            .adder_uusd_per_hour = frag_adder(&t->types, fit->delta, ASK_UUSD, lambda_bp),
         };
     }
+    for (uint32_t i = 0; i < count; i++)
+        replay.blocks[i].adder_uusd_per_hour =
+            frag_adder(t->types.weight_total, replay.deltas[i] - least_delta, ASK_UUSD, lambda_bp);
     const struct lot_demand workload = {.id = str_of("w"),
                                         .owner = LOT_OWNER_NONE,
                                         .r_uusd_per_hour = RESERVE_UUSD,

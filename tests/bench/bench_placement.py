@@ -20,12 +20,12 @@ from svg import bars
 
 SEEDS = 10
 US_GOAL = 25
-HEADLINE = "market_0.5"
+HELD = ("market_0.5", "market_0.1")  # against the goals; 0.1 is what rounds use
 NODES = "openb_node_list_gpu_node.csv"
-# Means of ten seeds at 100 % and 130 % of arrivals, from the published simulator's expected results.
+# Means of ten seeds at 130 % of arrivals, from the published simulator's expected results.
 TRACES = {
-    "default": {"goal": 95.4, "fgd": (95.23, 95.39), "best_fit": (92.86, 93.08)},
-    "gpuspec33": {"goal": 94.5, "fgd": (87.84, 94.55), "best_fit": (80.39, 93.09)},
+    "default": {"goal": 95.4, "fgd": 95.39, "best_fit": 93.08},
+    "gpuspec33": {"goal": 94.5, "fgd": 94.55, "best_fit": 93.09},
 }
 SHOWN = {"market_0.5": "ask + 0.5 dF", "market_0.1": "ask + 0.1 dF", "market_0": "cheapest ask",
          "own_fgd": "FGD, replayed", "own_best_fit": "best fit, replayed"}
@@ -54,25 +54,25 @@ def replay(trace):
     return policies
 
 
+def is_met(trace, figures):
+    return statistics.mean(figures["alloc130"]) >= TRACES[trace]["goal"] and \
+        statistics.median(figures["us"]) <= US_GOAL
+
+
 def trace_report(trace, policies):
-    """One line per policy, and one that holds the market's figure against its goals."""
+    """One line per policy; the market's are held against the goals, beside what others publish."""
     facts = TRACES[trace]
     for policy, figures in policies.items():
+        goal = {"goal": f">={facts['goal']}", "us_goal": f"<={US_GOAL}",
+                "met": str(is_met(trace, figures)).lower(), "published_fgd": facts["fgd"],
+                "published_best_fit": facts["best_fit"]} if policy in HELD else {}
         report(f"placement_{trace}_{policy}", seeds=SEEDS,
-               alloc100_pct=f"{statistics.mean(figures['alloc100']):.2f}",
                alloc130_pct=f"{statistics.mean(figures['alloc130']):.2f}",
                alloc130_sd=f"{statistics.stdev(figures['alloc130']):.2f}",
+               alloc100_pct=f"{statistics.mean(figures['alloc100']):.2f}",
                us_per_placement=f"{statistics.median(figures['us']):.1f}",
                evaluations_per_placement=f"{sum(figures['evaluations']) / sum(figures['arrivals']):.0f}",
-               ask_paid_at_half_load=f"{statistics.mean(figures['ask_at_50']):.3f}")
-    ours = statistics.mean(policies[HEADLINE]["alloc130"])
-    us = statistics.median(policies[HEADLINE]["us"])
-    report(f"placement_{trace}", alloc130_pct=f"{ours:.2f}", goal=f">={facts['goal']}",
-           met=str(ours >= facts["goal"]).lower(), us_per_placement=f"{us:.1f}", us_goal=f"<={US_GOAL}",
-           us_met=str(us <= US_GOAL).lower(), published_fgd=facts["fgd"][1],
-           published_best_fit=facts["best_fit"][1],
-           own_fgd=f"{statistics.mean(policies['own_fgd']['alloc130']):.2f}",
-           own_best_fit=f"{statistics.mean(policies['own_best_fit']['alloc130']):.2f}")
+               ask_paid_at_half_load=f"{statistics.mean(figures['ask_at_50']):.3f}", **goal)
 
 
 def plot(results):
@@ -81,8 +81,8 @@ def plot(results):
         facts = TRACES[trace]
         rows = [(SHOWN[p], statistics.mean(f["alloc130"]), statistics.stdev(f["alloc130"]), p.startswith("market"))
                 for p, f in policies.items()]
-        rows += [("FGD, published", facts["fgd"][1], None, False),
-                 ("best fit, published", facts["best_fit"][1], None, False)]
+        rows += [("FGD, published", facts["fgd"], None, False),
+                 ("best fit, published", facts["best_fit"], None, False)]
         groups.append((f"{trace}: goal {facts['goal']} %", facts["goal"],
                        sorted(rows, key=lambda row: -row[1])))
     return bars("GPU capacity given away, % at 130 % of arrivals, mean of 10 seeds", groups, 92, 96)

@@ -10,8 +10,13 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "deploy"))
 
-BENCHES = {"http": "bench_http", "market": "bench_market",
-           "placement": "bench_placement", "simulation": "bench_simulation"}
+BENCHES = {
+    "http": ["bench_http"],
+    "market": ["bench_market"],
+    "auction": ["bench_placement"],
+    "placement": ["bench_placement"],
+    "simulation": ["bench_simulation"],
+}
 
 
 def main(argv):
@@ -23,7 +28,8 @@ def main(argv):
         print(f"bench: there is no bench {unknown[0]!r}; there are: {' '.join(BENCHES)}",
               file=sys.stderr)
         return 2
-    outcomes = [importlib.import_module(BENCHES[n]).run() for n in names or BENCHES]
+    modules = dict.fromkeys(module for n in names or BENCHES for module in BENCHES[n])
+    outcomes = [importlib.import_module(module).run() for module in modules]
     return 0 if all(outcomes) else 1
 
 

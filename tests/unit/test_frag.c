@@ -116,39 +116,40 @@ static void what_is_out_of_range_is_refused(void **state)
     assert_true(frag_types_start(&types, many, FRAG_GRAINS_MAX));
 }
 
-static void the_adder_rounds_up_and_never_rewards(void **state)
+static void the_adder_rounds_up(void **state)
 {
     (void)state;
-    const struct frag_type list[] = {{one, 4}};
-    assert_true(frag_types_start(&types, list, 1));
-    assert_int_equal(frag_adder(&types, -4000, 350000, 1000), 0);
-    assert_int_equal(frag_adder(&types, 0, 350000, 1000), 0);
-    assert_int_equal(frag_adder(&types, 4000, 350000, 1000), 35000); /* a whole one */
-    assert_int_equal(frag_adder(&types, 1, 350000, 1000), 9);        /* 8.75 */
-    assert_int_equal(frag_adder(&types, 4000, (int64_t)1 << 40, 10000), (int64_t)1 << 40);
-    assert_int_equal(frag_adder(&types, 4000, 350000, 0), 0);
+    assert_int_equal(frag_adder(4, 0, 350000, 1000), 0);
+    assert_int_equal(frag_adder(4, 4000, 350000, 1000), 35000); /* a whole one, lambda 0.1 */
+    assert_int_equal(frag_adder(4, 1, 350000, 1000), 9);        /* 8.75 */
+    assert_int_equal(frag_adder(4, 4000, (int64_t)1 << 40, 10000), (int64_t)1 << 40);
+    assert_int_equal(frag_adder(4, 4000, 350000, 0), 0);
 }
 
-/* In service: a lone wish of one device pays little for breaking an eight, much while one is
- * wanted, and nothing where nothing is broken. */
-static void breaking_what_is_wanted_whole_costs(void **state)
+/* In service: taking one of eight idle devices leaves seven of no use to who wants eight, taking
+ * the last one of a node rids it of one that was of no use to most. */
+static void whole_devices_weigh_the_sizes_that_are_wanted(void **state)
 {
     (void)state;
-    static const int64_t idle_market[] = {1, 0, 0, 0}, wanted_eight[] = {1, 0, 0, 1};
-    static const int64_t wanted_two[] = {0, 1, 0, 0}, none_wanted[] = {0, 0, 0, 0};
-    int64_t adders[FRAG_IDLE_MAX + 1];
-    frag_adders_whole(idle_market, 1000000, adders);
-    /* 8 -> 7: seven devices of no use to eights, 6 of 2000; lambda 0.1. */
-    assert_int_equal(adders[8], 2100);
-    for (uint32_t idle = 0; idle < 8; idle++)
-        assert_int_equal(adders[idle], 0);
-    frag_adders_whole(wanted_eight, 1000000, adders);
-    assert_int_equal(adders[8], 7 * 506 * 100000 / 2000);
-    assert_int_equal(adders[7], 0);
-    frag_adders_whole(wanted_two, 1000000, adders);
-    assert_int_equal(adders[2], (1003 - 2 - 6) * 100000 / 2000);
-    frag_adders_whole(none_wanted, 1000000, adders);
-    assert_int_equal(adders[8], 4200); /* 6 of 1000 */
+    static const int64_t one_wanted[] = {1, 0, 0, 0}, eight_wanted[] = {1, 0, 0, 1};
+    static const int64_t two_wanted[] = {0, 3, 0, 0}, none_wanted[] = {0, 0, 0, 0};
+    struct frag_whole whole = frag_whole_of(one_wanted);
+    assert_int_equal(whole.weight_total, 2000);
+    assert_int_equal(frag_whole_delta(&whole, 8), 7 * 6 * 1000);
+    assert_int_equal(frag_whole_delta(&whole, 9), 0);
+    assert_int_equal(frag_whole_delta(&whole, 64), 0);
+    assert_int_equal(frag_whole_delta(&whole, 7), -6 * 1000);
+    assert_int_equal(frag_whole_delta(&whole, 4), (3 * 2 - 6) * 1000);
+    assert_int_equal(frag_whole_delta(&whole, 2), (3 - 2 - 6) * 1000);
+    assert_int_equal(frag_whole_delta(&whole, 1), -(3 + 2 + 6) * 1000);
+    assert_int_equal(frag_whole_delta(&whole, 0), 0);
+    whole = frag_whole_of(eight_wanted);
+    assert_int_equal(frag_whole_delta(&whole, 8), 7 * 506 * 1000);
+    whole = frag_whole_of(two_wanted);
+    assert_int_equal(frag_whole_delta(&whole, 2), (1003 - 2 - 6) * 1000);
+    whole = frag_whole_of(none_wanted);
+    assert_int_equal(whole.weight_total, 1000);
+    assert_int_equal(frag_whole_delta(&whole, 8), 7 * 6 * 1000);
 }
 
 /* The slow model -------------------------------------------------------------------------------*/
@@ -281,8 +282,8 @@ int main(void)
         cmocka_unit_test(room_is_needed_of_every_kind),
         cmocka_unit_test(two_devices_are_the_fullest_that_fit),
         cmocka_unit_test(what_is_out_of_range_is_refused),
-        cmocka_unit_test(the_adder_rounds_up_and_never_rewards),
-        cmocka_unit_test(breaking_what_is_wanted_whole_costs),
+        cmocka_unit_test(the_adder_rounds_up),
+        cmocka_unit_test(whole_devices_weigh_the_sizes_that_are_wanted),
         cmocka_unit_test(agrees_with_the_slow_model),
         cmocka_unit_test(the_cache_reckons_only_what_changed),
     };
