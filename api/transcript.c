@@ -147,6 +147,7 @@ static enum flow_next log_leaves_load(struct flow *flow)
                              .start_index = from,
                              .has_round = query->has_round && cursor.at == NULL,
                              .round = query->round,
+                             .kind = str_of(log_leaves_query_kind_text(query->kind)),
                              .limit_count = (int32_t)query->limit + 1,
                          });
     return FLOW_WAIT;

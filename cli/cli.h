@@ -23,6 +23,7 @@ enum cli_exit {
     EXIT_FUNDS = 7,
     EXIT_TIMEOUT = 8,
     EXIT_CHANGES = 10, /* only `plan`: applying would change something */
+    EXIT_UNTRUE = 11,  /* only `verify`: something does not hold */
     EXIT_INTERRUPTED = 130,
 };
 
@@ -52,6 +53,7 @@ struct command {
 extern const struct command commands_workload[];
 extern const struct command commands_account[];
 extern const struct command commands_market[];
+extern const struct command commands_verify[];
 
 /* Asks on the terminal; `otherwise` when nobody can answer. */
 bool cli_confirm(const struct cli *cli, const char *question, bool otherwise);

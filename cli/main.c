@@ -14,9 +14,10 @@
 #include "cli/call.h"
 #include "cli/cli.h"
 
-static const struct command *const tables[] = {commands_workload, commands_market,
+static const struct command *const tables[] = {commands_workload, commands_market, commands_verify,
                                                commands_account};
-static const char *const titles[] = {"Workloads", "Market, nodes and asks", "Account and money"};
+static const char *const titles[] = {"Workloads", "Market, nodes and asks",
+                                     "Holding it to its word", "Account and money"};
 
 static const struct option common_options[] = {
     {.name = "--json", .help = "the API's JSON on stdout instead of a table"},
@@ -34,8 +35,8 @@ static const struct option common_options[] = {
 static const char exit_codes[] =
     "Exit codes: 0 ok, 1 failed, 2 usage or a request that is wrong in itself, 3 not found,\n"
     "4 authentication or scope, 5 conflict, 6 no capacity at this price, 7 insufficient balance,\n"
-    "8 timeout, 10 `plan` found changes, 130 interrupted. `run` ends with the container's own "
-    "code.\n";
+    "8 timeout, 10 `plan` found changes, 11 `verify` found a fault, 130 interrupted.\n"
+    "`run` ends with the container's own code.\n";
 
 static void options_print(const struct option *options)
 {

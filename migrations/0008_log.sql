@@ -17,6 +17,7 @@ create table log_leaves (
     constraint log_leaves_round_named check ((kind = 'round') = (round is not null))
 );
 alter table log_leaves alter column body set storage external;
+create index log_leaves_anchors on log_leaves (market, size) where kind = 'anchor';
 comment on column log_leaves.size is
     'Leaves of the tree that this one completes: its place counts from 0, so it is size - 1.';
 comment on column log_leaves.root_sha256 is 'Root of the tree of that size, fixed for ever.';

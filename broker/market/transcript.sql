@@ -52,13 +52,14 @@ order by h.size desc
 limit 1;
 
 -- name: log_leaf_list
--- doc: Leaves from a place on, or those of rounds from one on.
--- in: market text, start_index int8, round int8?, limit_count int4
+-- doc: Leaves from a place on, or those of rounds from one on; all kinds, or one.
+-- in: market text, start_index int8, round int8?, kind text?, limit_count int4
 -- out: size int8, kind text, round int8?, body bytea, leaf_sha256 bytea, root_sha256 bytea
 select l.size, l.kind, l.round, l.body, l.leaf_sha256, l.root_sha256
 from log_leaves l
 where l.market = $1
     and l.size > coalesce((select f.size - 1 from log_leaves f where f.market = $1 and f.round >= $3
         order by f.round limit 1), case when $3 is null then $2 else 9223372036854775807 end)
+    and ($4 is null or l.kind = $4)
 order by l.size
-limit $4;
+limit $5;

@@ -3,10 +3,15 @@ here again; and the command that checks them all.
 """
 
 import base64
+import copy
+import json
+import os
+import shutil
 import struct
+import subprocess
 import unittest
 
-from harness import ApiCase, ed25519_verifies, manifest, unb64
+from harness import ApiCase, b64, ed25519_sign, ed25519_verifies, manifest, unb64
 from test_rounds import merkle_root, sealed, sha
 
 LOT, BLOCK, DEMAND, INDEX, PREFIX, SOLD, AWARD = 2, 4, 6, 7, 9, 10, 11
@@ -44,8 +49,10 @@ def of_hex(items):
     return [bytes.fromhex(item) for item in items]
 
 
-class TranscriptTest(ApiCase):
-    all_sellers = []
+class LogCase(ApiCase):
+    @classmethod
+    def prepare(cls):
+        cls.all_sellers = []
 
     def trade(self):
         """Sellers with several blocks, tenants with one and several wishes, an award at once."""
@@ -69,6 +76,8 @@ class TranscriptTest(ApiCase):
         self.assertTrue(ed25519_verifies(unb64(head["public_key"]), text.encode(), unb64(head["signature"])))
         return head
 
+
+class TranscriptTest(LogCase):
     def leaves(self, size, limit=7):
         found, cursor = [], ""
         while True:
@@ -173,6 +182,173 @@ class TranscriptTest(ApiCase):
         self.assertTrue(blocks())
         # The other asks still stand, so the rest of the lot stays sealed.
         self.assertFalse([1 for kind, _, _ in self.opened(public, number)[1] if kind in (AWARD, PREFIX)])
+
+
+class VerifyTest(LogCase):
+    """`undercut verify` against this broker and on copies of what it said."""
+
+    def verify(self, *words, http=None, code=0):
+        env = {**self.stack.env(), "UNDERCUT_URL": self.broker.url, "UNDERCUT_API_KEY": http.key if http else "",
+               "XDG_CONFIG_HOME": os.path.join(self.stack.folder, "no-home")}
+        done = subprocess.run([self.stack.program("undercut"), "verify", *words], capture_output=True, text=True,
+                              env=env, stdin=subprocess.DEVNULL, timeout=60, check=False)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done.stdout
+
+    def counts(self, *words, http=None):
+        report = json.loads(self.verify("--json", *words, http=http))
+        self.assertTrue(report["ok"])
+        return report["checked"]
+
+    def bought(self):
+        """Everything settled down: promises known, leases made, all under a head."""
+        made = self.trade()
+        last = int(self.sql("select max(size) from log_leaves"))
+        self.until("a head over it all", lambda: self.head()["size"] >= last)
+        return made
+
+    def transcript(self, http, made=()):
+        folder = os.path.join(self.stack.folder, f"transcript-{self.id().rsplit('.', 1)[-1]}")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(os.path.join(folder, "promises"))
+        for i, workload in enumerate(made):
+            self.store(folder, f"promises/{i}.json", workload)
+        self.assertTrue(self.verify("--download", "--dir", folder, http=http).endswith("verify: ok\n"))
+        return folder
+
+    @staticmethod
+    def load(folder, name):
+        with open(os.path.join(folder, name), encoding="utf-8") as f:
+            return json.load(f)
+
+    @staticmethod
+    def store(folder, name, value):
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+            json.dump(value, f)
+
+    def test_everybody_can_verify_what_he_may_see(self):
+        made = self.bought()
+        auditor = self.counts(http=self.stack.admin())
+        for what in ("heads", "consistency", "leaves", "seeds", "chain", "records", "clearings", "arrivals"):
+            self.assertGreater(auditor[what], 0, what)
+        tenant = self.counts(http=self.tenants[0])
+        for what in ("rows", "leases", "arrivals"):
+            self.assertGreater(tenant[what], 0, what)
+        self.assertEqual(tenant["clearings"], 0)
+        seller = next(s for s in self.all_sellers if s.http.get("/v1/leases?role=operator")["data"])
+        self.assertGreater(self.counts(http=seller.http)["leases"], 0)
+        public = self.counts()
+        self.assertEqual(public["leases"], 0)
+        self.assertGreater(public["rows"], 0)
+        folder = self.transcript(self.tenants[0], [w for i, w in enumerate(made) if i % 2 == 0])
+        self.assertGreater(self.counts("--dir", folder)["promises"], 0)
+        key = self.head()["public_key"]
+        self.verify("--dir", folder, "--key", key)
+        self.assertIn("FAULT in heads", self.verify("--dir", folder, "--key", "A" * 43, code=11))
+        # Later, more: the heads of before are kept, and the log must have grown from them.
+        tenant = self.tenants[0]
+        self.bought()
+        self.assertGreater(self.counts("--download", "--dir", folder, http=tenant)["consistency"], 1)
+        self.assertIn("not among the arrivals shown to this key",
+                      self.verify("--download", "--dir", folder, http=self.tenants[0], code=11))
+
+    def test_a_changed_transcript_is_refused_and_says_where(self):
+        made = self.bought()
+        folder = self.transcript(self.stack.admin(), made)
+        number = max((self.load(folder, f"rounds/{name}") for name in os.listdir(f"{folder}/rounds")),
+                     key=lambda doc: len(doc["record_base64"]))["round"]
+        there = f"rounds/{number}.json"
+        arrived = f"rounds/{made[0]['promise']['round']}.json"
+        lease = {**self.tenants[0].get("/v1/leases")["data"][0]}
+
+        def flip(text):
+            return ("A" if text[len(text) // 2] != "A" else "B").join((text[:len(text) // 2],
+                                                                       text[len(text) // 2 + 1:]))
+
+        def hex_flip(text):
+            return text[:-1] + ("0" if text[-1] != "0" else "1")
+
+        def change(name, what, how):
+            def run(doc):
+                at = doc[-1] if isinstance(doc, list) else doc
+                *path, last = what
+                for step in path:
+                    at = at[step]
+                at[last] = how(at[last])
+            return name, run
+        cases = [
+            (*change("heads.json", ["root_sha256"], hex_flip), "head of size .*signature"),
+            (*change("heads.json", ["signed_at_us"], lambda us: us + 1), "head of size .*signature"),
+            (*change("consistency.json", ["path", 0], hex_flip), "no proof that the log"),
+            ("consistency.json", lambda doc: doc.clear(), "no proof that the log"),
+            (*change("leaves.json", ["body_base64"], flip), r"leaf \d+: "),
+            (*change("leaves.json", ["path", 0], hex_flip), "does not stand in the log"),
+            ("leaves.json", lambda doc: doc.pop(1), "comes after"),
+            ("anchors.json", lambda doc: doc.clear(), "hashes to no anchor"),
+            (*change(there, ["record_base64"], flip), f"round {number}: the record is not the one"),
+            (*change(there, ["secret"], hex_flip), f"round {number}: the record is not the one"),
+            (*change(arrived, ["arrivals", 0, "message_sha256"], hex_flip), r"round \d+: the message at place"),
+            (arrived, lambda doc: doc["arrivals"].clear(), "BROKEN PROMISE"),
+            (arrived, lambda doc: doc["arrivals"].pop(), "not all of its arrivals"),
+            ("promises/0.json", lambda doc: doc["promise"].update(place=doc["promise"]["place"] + 1), "signature"),
+            ("leases.json", lambda doc: doc.append({**lease, "price_uusd_per_hour": 1}), "no award of round"),
+        ]
+        for name, tamper, fault in cases:
+            with self.subTest(name=name, fault=fault):
+                before = self.load(folder, name)
+                doc = copy.deepcopy(before)
+                tamper(doc)
+                self.store(folder, name, doc)
+                self.assertRegex(self.verify("--dir", folder, code=11), f"FAULT in .*(?:{fault})")
+                self.store(folder, name, before)
+        os.rename(f"{folder}/{there}", f"{folder}/kept")
+        self.assertIn("its openings are not in the transcript", self.verify("--dir", folder, code=11))
+        os.rename(f"{folder}/kept", f"{folder}/{there}")
+        self.verify("--dir", folder)
+
+    def test_a_party_notices_a_changed_row(self):
+        self.bought()
+        for http in (self.tenants[0], next(s for s in self.all_sellers
+                                           if s.http.get("/v1/leases?role=operator")["data"]).http):
+            folder = self.transcript(http)
+            number = http.get("/v1/leases?role=" + ("tenant" if http is self.tenants[0] else "operator"))["data"][-1]["round"]
+            name = f"rounds/{number}.json"
+            before = self.load(folder, name)
+            one_each = {row["kind"]: (at, row) for at, row in enumerate(before["rows"])}
+            for at, row in one_each.values():
+                doc = copy.deepcopy(before)
+                data = bytearray(base64.b64decode(row["bytes_base64"]))
+                data[-1] ^= 1
+                doc["rows"][at]["bytes_base64"] = base64.b64encode(bytes(data)).decode()
+                self.store(folder, name, doc)
+                self.assertIn(f"round {number}: row {row['place']} is not the one",
+                              self.verify("--dir", folder, code=11))
+
+    def test_two_heads_of_one_size_are_proof(self):
+        """The market's own key signs another past: whoever kept the first head holds the proof."""
+        self.bought()
+        folder = self.transcript(self.tenants[0])
+        heads = self.load(folder, "heads.json")
+        other = {**heads[-1], "root_sha256": sha(b"another past").hex()}
+        text = f"undercut/head/v1|main|{other['size']}|{other['root_sha256']}|{other['signed_at_us']}"
+        other["signature"] = b64(ed25519_sign(self.market_secret(), text.encode()))
+        self.store(folder, "heads.json", heads + [other])
+        self.assertIn("EQUIVOCATION", self.verify("--dir", folder, code=11))
+
+    def market_secret(self):
+        """libsodium's form: the seed with the public key behind it."""
+        with open(self.broker.settings["market_key_file"], encoding="ascii") as f:
+            return bytes.fromhex(f.read().strip()) + self.sellers[0].market_public
+
+    def test_a_lost_folder_or_file_is_an_error_and_no_verdict(self):
+        self.bought()
+        folder = self.transcript(self.tenants[0])
+        with open(f"{folder}/leaves.json", "w", encoding="utf-8") as f:
+            f.write("[{")
+        self.verify("--dir", folder, code=1)
+        self.verify("--download", code=2)
+        self.verify("--from", "x", code=2)
+        self.assertIn("there is no signed head", self.verify("--dir", f"{folder}/none", code=11))
 
 
 def uuid_of(text):

@@ -1,0 +1,157 @@
+/* cmd_verify.c - undercut verify: is what the market said true?
+ */
+#include <stdio.h>
+
+#include "broker/base/clock.h"
+#include "cli/table.h"
+#include "cli/transcript.h"
+
+static const struct option verify_options[] = {
+    {.name = "--dir", .value = "DIR", .help = "a transcript; without --download nobody is called"},
+    {.name = "--download", .help = "fetch it into --dir first; heads there already are kept"},
+    {.name = "--from", .value = "ROUND", .help = "first round (else about the last hundred)"},
+    {.name = "--to", .value = "ROUND", .help = "last round (else the newest)"},
+    {.name = "--key", .value = "KEY", .help = "the market's public key, as you know it"},
+    {.name = NULL},
+};
+
+static bool round_option(const struct args *args, const char *name, int64_t *ret)
+{
+    const char *text = args_text(args, name);
+    if (text == NULL || (str_to_i64(str_of(text), ret) && *ret > 0))
+        return true;
+    fprintf(stderr, "undercut: %s: must be the number of a round\n", name);
+    return false;
+}
+
+static bool key_option(const struct args *args, struct ed25519_public *ret_key,
+                       const struct ed25519_public **ret_key_or_null)
+{
+    const char *text = args_text(args, "--key");
+    *ret_key_or_null = text ? ret_key : NULL;
+    if (text == NULL || base64url_decode(str_of(text), ret_key->bytes, 32) == 32)
+        return true;
+    fputs("undercut: --key: must be 43 characters of base64url\n", stderr);
+    return false;
+}
+
+static void print_json(const struct verify_report *report)
+{
+    struct buf text = {0};
+    struct json_out out;
+    json_out_start(&out, &text);
+    json_object_open(&out, NULL);
+    json_put_bool(&out, "ok", report->faults_count == 0);
+    json_put_i64(&out, "size", report->size);
+    json_put_time(&out, "signed_at", report->signed_at_us);
+    json_object_open(&out, "checked");
+    for (int check = 1; check < VERIFY_CHECK_COUNT; check++)
+        json_put_i64(&out, verify_check_name((enum verify_check)check), report->counts[check]);
+    json_object_close(&out);
+    json_put_i64(&out, "void_rounds", report->void_count);
+    json_put_i64(&out, "lost_links", report->lost_links_count);
+    json_put_i64(&out, "faults_count", report->faults_count);
+    json_array_open(&out, "faults");
+    for (int64_t i = 0; i < report->faults_count && i < VERIFY_FAULTS_MAX; i++) {
+        json_object_open(&out, NULL);
+        json_put_c(&out, "check", verify_check_name(report->faults[i].check));
+        json_put_c(&out, "detail", report->faults[i].text);
+        json_object_close(&out);
+    }
+    json_array_close(&out);
+    json_object_close(&out);
+    printf("%.*s\n", STR_ARG(buf_str(&text)));
+    buf_finish(&text);
+}
+
+static void print_lines(const struct verify_report *report)
+{
+    static const char *const what[VERIFY_CHECK_COUNT] = {
+        [VERIFY_HEADS] = "signed by the market's key, one root per size",
+        [VERIFY_CONSISTENCY] = "each log the beginning of the next",
+        [VERIFY_LEAVES] = "in the log, none left out, rounds in a row",
+        [VERIFY_SEEDS] = "from market, round, R_t and link",
+        [VERIFY_CHAIN] = "links of a chain announced before them",
+        [VERIFY_RECORDS] = "rounds under their leaves, with what the caller may see",
+        [VERIFY_CLEARINGS] = "lots and direct workloads cleared again by another program",
+        [VERIFY_ROWS] = "single rows under their leaves, and fitting together",
+        [VERIFY_ARRIVALS] = "messages under R_t",
+        [VERIFY_PROMISES] = "signed, and kept",
+        [VERIFY_LEASES] = "at the price of an award in the record",
+    };
+    char at[32] = "never";
+    if (report->signed_at_us > 0)
+        clock_format(report->signed_at_us, at);
+    printf("log of %lld leaves, head signed at %s\n", (long long)report->size, at);
+    for (int check = 1; check < VERIFY_CHECK_COUNT; check++)
+        printf("  %-12s %8lld  %s\n", verify_check_name((enum verify_check)check),
+               (long long)report->counts[check], what[check]);
+    if (report->void_count > 0)
+        printf("  void rounds  %8lld  frozen and never committed; of these %lld never showed their "
+               "link\n",
+               (long long)report->void_count, (long long)report->lost_links_count);
+    for (int64_t i = 0; i < report->faults_count && i < VERIFY_FAULTS_MAX; i++) {
+        printf("  FAULT in %s: ", verify_check_name(report->faults[i].check));
+        print_clean(str_of(report->faults[i].text));
+        putchar('\n');
+    }
+    if (report->faults_count == 0)
+        puts("verify: ok");
+    else
+        printf("verify: %lld of the checks failed\n", (long long)report->faults_count);
+}
+
+/* Fills `docs`; an exit code. */
+static int docs_get(const struct cli *cli, const struct args *args, struct verify_docs *docs)
+{
+    const char *dir = args_text(args, "--dir");
+    bool is_fetched = dir == NULL || args_has(args, "--download");
+    struct transcript_range range = {0};
+    if (!round_option(args, "--from", &range.from) || !round_option(args, "--to", &range.to))
+        return EXIT_USAGE;
+    if (dir == NULL && args_has(args, "--download")) {
+        fputs("undercut: --download: say where with --dir\n", stderr);
+        return EXIT_USAGE;
+    }
+    if (dir != NULL && !transcript_read(dir, docs))
+        return EXIT_GENERIC;
+    if (!is_fetched)
+        return EXIT_OK;
+    if (range.from == 0)
+        range.from = json_i64(json_array_get(docs->leaves, 0), "round", 0);
+    int code = transcript_fetch(cli, &range, docs);
+    if (code == EXIT_OK && dir != NULL && !cli->is_curl && !transcript_write(dir, docs))
+        code = EXIT_GENERIC;
+    return code;
+}
+
+static int verify_command(struct cli *cli, const struct args *args)
+{
+    struct verify_docs docs;
+    struct verify_report report;
+    struct ed25519_public key;
+    const struct ed25519_public *key_or_null;
+    if (!key_option(args, &key, &key_or_null))
+        return EXIT_USAGE;
+    transcript_start(&docs);
+    int code = docs_get(cli, args, &docs);
+    if (code == EXIT_OK && !cli->is_curl) {
+        verify_run(&docs, key_or_null, &report);
+        if (cli->is_json)
+            print_json(&report);
+        else
+            print_lines(&report);
+        code = report.faults_count == 0 ? EXIT_OK : EXIT_UNTRUE;
+    }
+    transcript_finish(&docs);
+    return code;
+}
+
+const struct command commands_verify[] = {
+    {"verify", "", "Check promises, roots, seeds, clearings, prices and the log",
+     "  undercut verify\n"
+     "  undercut verify --download --dir transcript --from 100\n"
+     "  undercut verify --dir transcript --key kQ2...\n",
+     verify_options, verify_command, 0, 0},
+    {.name = NULL},
+};
