@@ -22,7 +22,8 @@ select workload_id from workloads where workload_id = any ($1) order by workload
 -- lane: write
 -- in: lease_ids uuid[]
 -- out: lease_id uuid, epoch int4, tier text, stop_grace_s int4, left_ms int8?
-select l.lease_id, l.epoch, l.tier, w.stop_grace_s, greatest(0, ms_between(now(), l.interrupt_at)) as left_ms
+select l.lease_id, l.epoch, l.tier, w.stop_grace_s,
+    case when l.interrupt_at is not null then greatest(0, ms_between(now(), l.interrupt_at)) end as left_ms
 from leases l join workloads w using (workload_id)
 where l.lease_id = any ($1) and l.state = 'running' and l.tier = 'spot'
   and coalesce(l.interrupt_reason, 'preempted') = 'preempted'

@@ -26,7 +26,8 @@ order by m.ord;
 
 -- name: lease_mark_running
 -- doc: The container is ready: the meter starts. What starting took beyond 120 s is charged (meter.h),
---      as far as escrow reaches. A lost acknowledgement is made up for.
+--      as far as escrow reaches. A lost acknowledgement is made up for. Not before whoever held its devices
+--      is closed: nobody pays twice for one device, and the agent says it again.
 -- batch: true
 -- in: lease_id uuid, node_id uuid, epoch int4, image_digest text?
 -- out: ord int4, lease_id uuid, workload_id uuid, account_id uuid, operator_account_id uuid, node_id uuid
@@ -46,6 +47,7 @@ with member as (
     join member m on m.lease_id = l.lease_id and m.node_id = l.node_id and m.epoch = l.epoch
     join replicas r using (replica_id)
     where l.state in ('awarded', 'starting')
+      and not exists (select from devices d where d.next_lease_id = l.lease_id)
       and (select count(*) from w) >= 0
     order by l.lease_id
     for update of l, r

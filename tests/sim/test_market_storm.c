@@ -3,7 +3,8 @@
  * right to the micro-dollar.
  *
  * The happy path is: tenants post and sometimes stop, leaders award, agents acknowledge, run, sign
- * and end, a tenth of the awards is never acknowledged. Failure modes are what this test makes:
+ * and end, a tenth of the awards is never acknowledged; there is less room than is wanted, so spot
+ * leaves for flexible, and owners take machines back. Failure modes are what this test makes:
  * PostgreSQL dies twice, the leader leaves once.
  */
 #include <pthread.h>
@@ -63,7 +64,8 @@ struct sight { /* of one live lease */
     int32_t epoch;
     enum lease_state state;
     int64_t ran_ms;
-    uint32_t fate; /* the same for ever for one lease */
+    bool is_waiting; /* for the devices that it has won */
+    uint32_t fate;   /* the same for ever for one lease */
 };
 
 static void report_receipt(struct actor *actor, const struct sight *sight)
@@ -95,6 +97,8 @@ static void agent_step(struct actor *actor, const struct sight *sight)
         .lease_id = sight->lease_id, .node_id = sight->node_id, .epoch = sight->epoch};
     if (sight->state == LEASE_AWARDED && sight->fate % 10 != 0)
         (void)lease_ack_run(actor->session, &ack, 1, NULL);
+    else if (sight->state == LEASE_STARTING && sight->is_waiting)
+        return;
     else if (sight->state == LEASE_STARTING && sight->fate % 17 == 0)
         report_end(actor, sight, CLOSE_CONTAINER_CREATE_FAILED);
     else if (sight->state == LEASE_STARTING)
@@ -126,7 +130,8 @@ static void *agents_run(void *data)
             actor_connect(&actor)
                 ? PQexec(actor.conn, "select lease_id, node_id, epoch, state, coalesce(ms_between("
                                      "running_at, least(now(), cut_at)), 0), "
-                                     "abs(hashtext(lease_id::text)) from leases "
+                                     "abs(hashtext(lease_id::text)), exists (select from devices d "
+                                     "where d.next_lease_id = leases.lease_id) from leases "
                                      "where state <> 'closed'")
                 : NULL;
         for (int i = 0; i < PQntuples(rows); i++) {
@@ -137,6 +142,7 @@ static void *agents_run(void *data)
                 .state = state_of(PQgetvalue(rows, i, 3)),
                 .ran_ms = strtoll(PQgetvalue(rows, i, 4), NULL, 10),
                 .fate = (uint32_t)strtoul(PQgetvalue(rows, i, 5), NULL, 10),
+                .is_waiting = PQgetvalue(rows, i, 6)[0] == 't',
             };
             if (actor_connect(&actor))
                 agent_step(&actor, &sight);
@@ -150,23 +156,22 @@ static void *agents_run(void *data)
 
 static struct leader *start_leader(const char *holder, struct hub *hub)
 {
-    const struct leader_config config = {.conninfo = world.conninfo,
-                                         .market = "main",
-                                         .holder = holder,
-                                         .address = "",
-                                         .hub = hub,
-                                         .seal_key = seal_key_of(STR("storm"), "seed"),
-                                         .round_ms = 100,
-                                         .ack_timeout_ms = 500,
-                                         .node_unknown_ms = 10000,
-                                         .node_lost_ms = 60000,
-                                         .node_freeze_pct = 30,
-                                         .start_timeout_ms = 900000,
-                                         .final_receipt_ms = 15000,
-                                         .tiers = {.spot_notice_ms = 400,
-                                                   .flexible_notice_ms = 700,
-                                                   .tenure_ms = 300},
-                                         .fee_bp = 1000};
+    const struct leader_config config = {
+        .conninfo = world.conninfo,
+        .market = "main",
+        .holder = holder,
+        .address = "",
+        .hub = hub,
+        .seal_key = seal_key_of(STR("storm"), "seed"),
+        .round_ms = 100,
+        .ack_timeout_ms = 500,
+        .node_unknown_ms = 10000,
+        .node_lost_ms = 60000,
+        .node_freeze_pct = 30,
+        .start_timeout_ms = 900000,
+        .final_receipt_ms = 15000,
+        .tiers = {.spot_notice_ms = 400, .flexible_notice_ms = 700, .tenure_ms = 300},
+        .fee_bp = 1000};
     return leader_start(&config);
 }
 
@@ -188,10 +193,11 @@ static void post(struct actor *actor, struct hub *hub, int who, struct prop *pro
     bool is_now = prop_chance(prop, 30);
     str_format(
         sql, sizeof(sql),
-        "select fx.make_workload(%d, %d, %d, 600000, '{\"award\": \"%s\", "
+        "select fx.make_workload(%d, %d, %d, 600000, '{\"award\": \"%s\", \"tier\": \"%s\", "
         "\"restart\": \"never\", \"regions\": [\"eu-west\", \"us-east\"], \"stop_grace_s\": 0}') "
         "where not exists (select 1 from workloads where workload_id = fx.workload(%d))",
-        who, 1 + who % 3, 1 + who % 4, is_now ? "now" : "auction", who);
+        who, 1 + who % 3, 1 + who % 4, is_now ? "now" : "auction",
+        prop_chance(prop, 50) ? "spot" : "flexible", who);
     while (!actor_do(actor, sql))
         usleep(10000);
     if (is_now)
@@ -203,6 +209,17 @@ static void post(struct actor *actor, struct hub *hub, int who, struct prop *pro
                    1 + (int)prop_range(prop, 0, who - 1));
         actor_do(actor, sql);
     }
+}
+
+/* One owner takes a machine back, another sells his again. */
+static void reclaim(struct actor *actor, struct prop *prop)
+{
+    char sql[256];
+    str_format(sql, sizeof(sql),
+               "update nodes set reclaimed_at = case when reclaimed_at is null then now() end "
+               "where node_id = fx.node(%d) or reclaimed_at < now() - interval '1 s'",
+               (int)prop_range(prop, 1, NODES_COUNT));
+    actor_do(actor, sql);
 }
 
 static void kill_database(void)
@@ -248,6 +265,18 @@ static void what_came_of_it(void)
             "b.replica_id and a.lease_id < b.lease_id and tstzrange(a.awarded_at, a.closed_at) && "
             "tstzrange(b.awarded_at, b.closed_at)"),
         "0");
+    /* Nor did a device run two leases. */
+    assert_string_equal(
+        world_ask(&world, "select count(*) from leases a join leases b on a.lease_id < b.lease_id "
+                          "and a.device_ids && b.device_ids and tstzrange(a.running_at, "
+                          "a.closed_at) && tstzrange(b.running_at, b.closed_at) "
+                          "where a.running_at is not null and b.running_at is not null"),
+        "0");
+    /* Nobody left before the notice was over, unless by itself. */
+    assert_string_equal(world_ask(&world,
+                                  "select count(*) from leases where close_reason in ('preempted', "
+                                  "'operator_reclaimed') and closed_at < stop_at"),
+                        "0");
     assert_string_equal(world_ask(&world,
                                   "select sum(balance_uusd) from ledger_accounts where kind = "
                                   "'lease_escrow'"),
@@ -263,6 +292,10 @@ static void what_came_of_it(void)
     assert_true(world_number(&world, "select count(*) from ticks") > 0);
     assert_true(world_number(&world, "select count(*) from leases where close_reason = "
                                      "'not_acknowledged'") > 0);
+    assert_true(
+        world_number(&world, "select count(*) from leases where close_reason = 'preempted'") > 0);
+    assert_true(world_number(&world, "select count(*) from leases where close_reason = "
+                                     "'operator_reclaimed'") > 0);
 }
 
 static void a_storm_leaves_the_books_right(void **unused)
@@ -276,7 +309,7 @@ static void a_storm_leaves_the_books_right(void **unused)
     world_do(&world, "select fx.make_account(i, 1000000000) from generate_series(1, 3) i");
     world_do(&world,
              "select fx.make_account(10 + i, 0), fx.make_node(i, 10 + i, case i %% 2 when 0 then "
-             "'eu-west' else 'us-east' end, 'cpu-1c2g', 4, 10000 + 137 * i) from "
+             "'eu-west' else 'us-east' end, 'cpu-1c2g', 1, 10000 + 137 * i) from "
              "generate_series(1, %d) i",
              NODES_COUNT);
     session_close(world.session);
@@ -286,6 +319,8 @@ static void a_storm_leaves_the_books_right(void **unused)
     pthread_create(&agents, NULL, agents_run, NULL);
     for (int i = 1; i <= WORKLOADS_COUNT; i++) {
         post(&tenant, hubs[i > WORKLOADS_COUNT / 2], i, &prop);
+        if (i % 9 == 0)
+            reclaim(&tenant, &prop);
         usleep(30000);
         if (i == WORKLOADS_COUNT / 3 || i == WORKLOADS_COUNT * 2 / 3)
             kill_database();
@@ -294,6 +329,8 @@ static void a_storm_leaves_the_books_right(void **unused)
             settle_stop(settlers[0]);
         }
     }
+    while (!actor_do(&tenant, "update nodes set reclaimed_at = null"))
+        usleep(10000);
     for (int64_t until = clock_mono_ms() + PATIENCE_MS; still_live() > 0; usleep(100000))
         if (clock_mono_ms() > until)
             fail_msg("SEED=%llu: %lld workloads did not end", (unsigned long long)prop.seed,

@@ -400,7 +400,7 @@ static void every_change_of_an_ask_arrives_for_the_present_round(void **state)
         assert_string_equal(world_ask(&world,
                                       "select kind || (message_sha256 = sha256(convert_to("
                                       "'undercut/ask/v1|' || account_id || "
-                                      "'|l40s|us-west|1000000|10000|10000', 'UTF8'))) "
+                                      "'|l40s|us-west|1000000|10000|10000|spot', 'UTF8'))) "
                                       "from arrivals where round = 41 and place = %lld",
                                       (long long)row.place),
                             "asktrue");
