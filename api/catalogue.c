@@ -98,7 +98,10 @@ static struct api_catalogue *copy_of(const struct catalogue_calls *calls)
     for (int i = 0; i < calls->regions.row_count && i < TERMS_CHOICES_MAX; i++) {
         struct region_list_out row;
         region_list_get(&calls->regions, i, &row);
-        copy->catalogue.regions[copy->catalogue.regions_count++] = row.region;
+        int at = copy->catalogue.regions_count++;
+        copy->catalogue.regions[at] = row.region;
+        copy->catalogue.places[at] = (struct catalogue_place){
+            .country = row.country, .lat_udeg = row.lat_udeg, .lon_udeg = row.lon_udeg};
     }
     return copy;
 }

@@ -81,6 +81,19 @@ static void put_lots(struct json_out *out, const struct db_call *prices)
     json_array_close(out);
 }
 
+static void put_distances(struct json_out *out, const struct workload_terms *terms)
+{
+    json_array_open(out, "distances");
+    for (int i = 0; i < terms->regions_count; i++) {
+        json_object_open(out, NULL);
+        json_put_str(out, "region", terms->regions[i]);
+        json_put_i64(out, "estimated_rtt_ms", terms->rtt_ms[i]);
+        json_put_i64(out, "latency_uusd_per_hour", terms->latency_uusd_per_hour[i]);
+        json_object_close(out);
+    }
+    json_array_close(out);
+}
+
 static void put_order(struct json_out *out, const struct workload_order *order, int64_t wallet_uusd)
 {
     const struct workload_terms *terms = &order->posting.terms;
@@ -103,6 +116,9 @@ static void put_order(struct json_out *out, const struct workload_order *order, 
     json_object_open(out, "explain");
     outlook_read_put(out, order->outlook);
     json_object_close(out);
+    json_put_bool(out, "is_direct", terms->is_direct);
+    if (terms->has_near)
+        put_distances(out, terms);
 }
 
 static void put_current(struct json_out *out, const struct workload_order *order)

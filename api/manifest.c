@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "api/placement.h"
 #include "auction/explain.h"
 #include "broker/base/money.h"
 
@@ -100,19 +101,20 @@ static const struct class_rule {
     class_fits *fits;
     const char *device_pointer, *cpu_pointer;
     const char *detail;
+    bool is_of_machine; /* a machine may have more of it than its class promises */
 } CLASS_RULES[] = {
     {CONSTRAINT_VENDOR, vendor_fits, "/resources/device/vendor", "/resources/cpu",
-     "nothing of this vendor is traded"},
+     "nothing of this vendor is traded", false},
     {CONSTRAINT_MODEL, models_fit, "/resources/device/models", "/resources/cpu",
-     "none of these models is traded"},
+     "none of these models is traded", false},
     {CONSTRAINT_VRAM, vram_fits, "/resources/device/vram_mib_min", "/resources/cpu",
-     "no such class has this much memory"},
+     "no such class has this much memory", false},
     {CONSTRAINT_VCPU, vcpu_fits, "/resources/vcpu", "/resources/cpu/vcpu",
-     "no such class comes with this many vCPUs"},
+     "no such class comes with this many vCPUs", true},
     {CONSTRAINT_MEMORY, memory_fits, "/resources/memory_mib", "/resources/cpu/memory_mib",
-     "no such class comes with this much memory"},
+     "no such class comes with this much memory", true},
     {CONSTRAINT_DISK, disk_fits, "/resources/disk_mib", "/resources/disk_mib",
-     "no such class comes with this much disk"},
+     "no such class comes with this much disk", true},
 };
 
 static void narrow(struct candidates *candidates, class_fits *fits, const struct manifest *manifest)
@@ -125,17 +127,24 @@ static void narrow(struct candidates *candidates, class_fits *fits, const struct
     candidates->count = kept;
 }
 
-/* False: nothing fits, and the constraint that ended it was refused. */
+/* False: nothing fits, and the constraint that ended it was refused. Where devices are wanted and
+ * no class promises this much beside them, a machine with that much left over may still do. */
 static bool find_candidates(struct schema_binding *binding, const struct manifest *manifest,
-                            struct candidates *candidates)
+                            struct candidates *candidates, bool *ret_is_bigger)
 {
     for (int i = 0; i < candidates->catalogue->classes_count; i++)
         candidates->at[candidates->count++] = i;
     for (size_t i = 0; i < ARRAY_COUNT(CLASS_RULES); i++) {
         const struct class_rule *rule = &CLASS_RULES[i];
+        struct candidates before = *candidates;
         narrow(candidates, rule->fits, manifest);
         if (candidates->count > 0)
             continue;
+        if (rule->is_of_machine && manifest->resources.has_device) {
+            *candidates = before;
+            *ret_is_bigger = true;
+            continue;
+        }
         schema_refuse(binding, ERR_UNPLACEABLE,
                       manifest->resources.has_cpu ? rule->cpu_pointer : rule->device_pointer,
                       "unplaceable", rule->detail);
@@ -195,33 +204,6 @@ static void take_classes(const struct candidates *candidates, const struct manif
 }
 
 /* ---- the rest */
-
-static bool is_region(const struct catalogue *catalogue, struct str name)
-{
-    for (int i = 0; i < catalogue->regions_count; i++) {
-        if (str_equal(catalogue->regions[i], name))
-            return true;
-    }
-    return false;
-}
-
-static void take_regions(struct schema_binding *binding, const struct manifest *manifest,
-                         const struct catalogue *catalogue, struct workload_terms *ret)
-{
-    const struct schema_strings *wanted = &manifest->placement.regions;
-    bool is_any = !manifest->has_placement || wanted->count == 0;
-    ret->regions_count = is_any ? catalogue->regions_count : (int)wanted->count;
-    memcpy(ret->regions, is_any ? catalogue->regions : wanted->at,
-           (size_t)ret->regions_count * sizeof(ret->regions[0]));
-    for (int i = 0; i < ret->regions_count; i++) {
-        char pointer[64];
-        if (is_any || is_region(catalogue, ret->regions[i]))
-            continue;
-        str_format(pointer, sizeof(pointer), "/placement/regions/%d", i);
-        schema_refuse(binding, ERR_INVALID_FIELD, pointer, "enum",
-                      "there is no such region; see GET /v1/regions");
-    }
-}
 
 static void take_price(struct schema_binding *binding, const struct manifest *manifest,
                        struct workload_terms *ret)
@@ -325,10 +307,12 @@ bool manifest_terms(struct schema_binding *binding, const struct manifest *manif
     take_replicas(binding, manifest, ret);
     take_trust(binding, manifest, context->is_test, ret);
     take_time(binding, manifest, context, ret);
-    take_regions(binding, manifest, context->catalogue, ret);
-    if (binding->errors_total > 0 || !find_candidates(binding, manifest, &candidates))
+    placement_take(binding, manifest, context->catalogue, ret);
+    if (binding->errors_total > 0 ||
+        !find_candidates(binding, manifest, &candidates, &ret->direct.is_bigger))
         return false;
     take_classes(&candidates, manifest, ret);
+    placement_weigh(manifest, context->catalogue, ret);
     int64_t held_s = least(ret->max_duration_s, context->hold_s);
     ret->hold_uusd = ret->replicas * mul_div_ceil(ret->reserve_uusd_per_hour, held_s, 3600);
     if (ret->has_budget) /* what is set aside is all that can be spent */

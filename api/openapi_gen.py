@@ -131,6 +131,9 @@ class Generator:
         elif kind == "integer":
             need("minimum" in node and "maximum" in node, f"{name}: integer without limits")
             made = self.table(name, "int64_t", "SCHEMA_INTEGER", min=c_int(node["minimum"]), max=c_int(node["maximum"]))
+        elif kind == "number":
+            need("minimum" in node and "maximum" in node, f"{name}: number without limits")
+            made = self.table(name, "int64_t", "SCHEMA_NUMBER", min=c_int(node["minimum"]), max=c_int(node["maximum"]))
         elif kind == "boolean":
             made = self.table(name, "bool", "SCHEMA_BOOLEAN")
         elif kind == "array":

@@ -9,6 +9,7 @@
 #include "api/catalogue.h"
 #include "api/entry.h"
 #include "api/manifest.h"
+#include "api/placement.h"
 #include "broker/base/clock.h"
 #include "broker/base/money.h"
 #include "broker/market/account.h"
@@ -103,6 +104,13 @@ static struct str sealed_secrets(struct flow *flow, const struct manifest *manif
     return kept(flow, &sealed);
 }
 
+static struct str constraints_of(struct flow *flow, const struct workload_terms *terms)
+{
+    struct buf text = {.at = NULL};
+    placement_write(terms, &text);
+    return text.len > 0 ? kept(flow, &text) : STR_NONE;
+}
+
 static void take_terms(struct flow *flow, struct posting *posting)
 {
     struct workload_terms *terms = &posting->terms;
@@ -132,6 +140,7 @@ static void take_terms(struct flow *flow, struct posting *posting)
     in->budget_uusd = terms->budget_uusd;
     in->stop_grace_s = (int32_t)terms->stop_grace_s;
     in->hold_uusd = terms->hold_uusd;
+    in->constraints = constraints_of(flow, terms);
 }
 
 bool posting_make(struct flow *flow, struct str name, struct posting *ret)

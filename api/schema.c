@@ -4,6 +4,7 @@
  */
 #include "api/schema.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -190,6 +191,8 @@ static const char *kind_text(enum schema_kind kind)
         return "a string";
     case SCHEMA_INTEGER:
         return "an integer";
+    case SCHEMA_NUMBER:
+        return "a number";
     case SCHEMA_BOOLEAN:
         return "true or false";
     case SCHEMA_OBJECT:
@@ -211,6 +214,8 @@ static json_type json_type_of(enum schema_kind kind)
         return JSON_STRING;
     case SCHEMA_INTEGER:
         return JSON_INTEGER;
+    case SCHEMA_NUMBER:
+        return JSON_REAL;
     case SCHEMA_BOOLEAN:
         return JSON_TRUE;
     case SCHEMA_OBJECT:
@@ -222,10 +227,25 @@ static json_type json_type_of(enum schema_kind kind)
     must_not_reach();
 }
 
+/* Kept in millionths, so that nothing behind the door reckons with fractions. */
+static void bind_number(struct schema_binding *b, const struct schema *s, double value, void *ret)
+{
+    if (!(value >= (double)s->min && value <= (double)s->max)) {
+        refuse(b, "range", "must be from %lld to %lld", (long long)s->min, (long long)s->max);
+        return;
+    }
+    int64_t millionths = llround(value * 1e6);
+    memcpy(ret, &millionths, sizeof(millionths));
+}
+
 static void bind_value(struct schema_binding *b, const struct schema *s, const json_t *value,
                        void *ret)
 {
     json_type type = json_is_false(value) ? JSON_TRUE : json_typeof(value);
+    if (s->kind == SCHEMA_NUMBER && json_is_number(value)) {
+        bind_number(b, s, json_number_value(value), ret);
+        return;
+    }
     if (type != json_type_of(s->kind)) {
         refuse(b, "type", "must be %s", kind_text(s->kind));
         return;
@@ -332,7 +352,7 @@ static void bind_text(struct schema_binding *b, const struct schema *s, struct s
         bind_integer(b, s, number, ret);
     else if (s->kind == SCHEMA_BOOLEAN && (str_equal_c(text, "true") || str_equal_c(text, "false")))
         *(bool *)ret = text.at[0] == 't';
-    else if (s->kind == SCHEMA_INTEGER || s->kind == SCHEMA_BOOLEAN)
+    else if (s->kind == SCHEMA_INTEGER || s->kind == SCHEMA_BOOLEAN || s->kind == SCHEMA_NUMBER)
         refuse(b, "type", "must be %s", kind_text(s->kind));
     else
         bind_word(b, s, text, ret);

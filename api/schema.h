@@ -7,6 +7,7 @@
  *   integer int64_t                             map     struct schema_pairs
  *   boolean bool                                object  nested struct
  *   enum    C enum, 0 = absent                  x-id    struct <x-id>
+ *   number  int64_t, in millionths
  *   date-time  int64_t <name>_at_us             x-keep-json  also `const json_t *json`
  * Optional integers, booleans, objects, ids and times have `bool has_<name>`, unless they have a
  * default. Slices point into the JSON value, which must outlive the struct.
@@ -42,6 +43,7 @@ struct str schema_pairs_get(const struct schema_pairs *pairs, const char *key);
 enum schema_kind {
     SCHEMA_STRING = 1,
     SCHEMA_INTEGER,
+    SCHEMA_NUMBER,
     SCHEMA_BOOLEAN,
     SCHEMA_ENUM,
     SCHEMA_ID,

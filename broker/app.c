@@ -221,6 +221,7 @@ static void start_leader(struct app *app)
         .tiers = {.spot_notice_ms = config->spot_notice_ms,
                   .flexible_notice_ms = config->flexible_notice_ms,
                   .tenure_ms = config->spot_tenure_ms},
+        .direct_window_rounds = config->direct_window_rounds,
         .fee_bp = (uint32_t)config->fee_bp,
     });
     app->world.leader = app->leader;

@@ -25,6 +25,7 @@ struct commit {
     const struct frozen_round *round;
     struct demands demands;
     struct supply supply;
+    struct direct_fact_list facts; /* where somebody asks for them */
     struct round_clearing clearing;
     struct guard guard;
     struct round_report *report;
@@ -35,6 +36,16 @@ static void *array_of(size_t count, size_t size)
     void *array = calloc(count ? count : 1, size);
     must(array != NULL);
     return array;
+}
+
+static enum err_code commit_load_facts(struct commit *commit, const struct supply_query *query)
+{
+    const struct direct_place where = {.regions = query->regions,
+                                       .regions_count = query->regions_count,
+                                       .classes = query->classes,
+                                       .classes_count = query->classes_count};
+    direct_facts_finish(&commit->facts);
+    return direct_facts_load(commit->world->office->session, &where, &commit->facts);
 }
 
 static enum err_code commit_load_supply(struct commit *commit)
@@ -58,8 +69,15 @@ static enum err_code commit_load_supply(struct commit *commit)
                     .is_now = commit->round->kind == RECORD_NOW},
     };
     enum err_code err = supply_load(world->office->session, &query, &commit->supply);
+    if (err == ERR_OK && demand_has_fine(&commit->demands))
+        err = commit_load_facts(commit, &query);
+    const struct demand_world where = {.supply = &commit->supply,
+                                       .indexes = world->indexes,
+                                       .facts = &commit->facts,
+                                       .round = commit->round->round,
+                                       .window_rounds = world->direct_window_rounds};
     if (err == ERR_OK)
-        demand_route(&commit->demands, &commit->supply, world->indexes, commit->round->round);
+        demand_route(&commit->demands, &where);
     return err;
 }
 
@@ -97,6 +115,7 @@ static enum err_code commit_clear(struct commit *commit)
                                       .demands = &commit->demands,
                                       .indexes = commit->world->indexes,
                                       .tiers = commit->world->tiers,
+                                      .facts = &commit->facts,
                                       .seed = commit->round->seed};
     round_clearing_finish(&commit->clearing);
     if (round_clear(&input, &commit->clearing))
@@ -164,11 +183,11 @@ static struct award_store_in award_row(const struct commit *commit, const struct
         .replica_id = replica.replica_id,
         .node_id = award->block->node->node_id,
         .round = commit->round->round,
-        .region = award->lot->pool->region,
-        .class = award->lot->pool->class,
-        .block_size = (int32_t)award->lot->devices_count,
-        .tier = award->lot->tier,
-        .trust = award->lot->pool->trust,
+        .region = award->pool->region,
+        .class = award->pool->class,
+        .block_size = (int32_t)award->block->devices_count,
+        .tier = award->demand->tier,
+        .trust = award->pool->trust,
         .price_uusd_per_hour = award->price_uusd_per_hour,
         .theta_uusd_per_hour = award->theta_uusd_per_hour,
         .adder_uusd_per_hour = award->adder_uusd_per_hour,
@@ -266,17 +285,17 @@ static int32_t accounts_count(const struct round_lot *lot)
     return count;
 }
 
-/* A loner's figures count into its lot's row, which comes right before it in the order of keys. */
-static bool is_of_row(const struct lot_round_store_in *row, const struct round_lot *lot)
+static int32_t unmet_count(const struct round_lot *lot)
 {
-    return str_equal(row->region, lot->pool->region) && str_equal(row->class, lot->pool->class) &&
-           row->block_size == (int32_t)lot->devices_count && str_equal(row->tier, lot->tier) &&
-           str_equal(row->trust, lot->pool->trust);
+    int32_t wanted = 0;
+    for (uint32_t i = 0; i < lot->demands_count; i++)
+        wanted += (int32_t)lot->demands[i].k;
+    return wanted - (int32_t)lot->outcome.awards_count;
 }
 
 static struct lot_round_store_in lot_row(const struct commit *commit, const struct round_lot *lot)
 {
-    bool has_index = lot->outcome.index_uusd_per_hour != LOT_INDEX_NONE && !lot->is_alone;
+    bool has_index = lot->outcome.index_uusd_per_hour != LOT_INDEX_NONE;
     if (has_index)
         lot_index_set(&commit->report->fresh, lot->key, lot->outcome.index_uusd_per_hour);
     return (struct lot_round_store_in){
@@ -289,17 +308,12 @@ static struct lot_round_store_in lot_row(const struct commit *commit, const stru
         .trust = lot->pool->trust,
         .supply_count = (int32_t)lot->blocks_count,
         .accounts_count = accounts_count(lot),
+        .demand_count = (int32_t)lot->demands_count,
+        .sold_count = (int32_t)lot->outcome.awards_count,
+        .unmet_count = unmet_count(lot),
         .index_uusd_per_hour = lot->outcome.index_uusd_per_hour,
         .has_index_uusd_per_hour = has_index,
     };
-}
-
-static int32_t unmet_count(const struct round_lot *lot)
-{
-    int32_t wanted = 0;
-    for (uint32_t i = 0; i < lot->demands_count; i++)
-        wanted += (int32_t)lot->demands[i].k;
-    return wanted - (int32_t)lot->outcome.awards_count;
 }
 
 static enum err_code lots_store(struct commit *commit)
@@ -307,13 +321,9 @@ static enum err_code lots_store(struct commit *commit)
     const struct round_clearing *clearing = &commit->clearing;
     struct lot_round_store_in *rows = array_of(clearing->lots_count, sizeof(*rows));
     size_t count = 0;
-    for (uint32_t i = 0; i < clearing->lots_count; i++) {
-        const struct round_lot *lot = &clearing->lots[i];
-        if (count == 0 || !is_of_row(&rows[count - 1], lot))
-            rows[count++] = lot_row(commit, lot);
-        rows[count - 1].demand_count += (int32_t)lot->demands_count;
-        rows[count - 1].sold_count += (int32_t)lot->outcome.awards_count;
-        rows[count - 1].unmet_count += unmet_count(lot);
+    for (; count < clearing->lots_count; count++) {
+        const struct round_lot *lot = &clearing->lots[count];
+        rows[count] = lot_row(commit, lot);
         commit->report->blocks_count += lot->blocks_count;
     }
     commit->report->lots_count = clearing->lots_count;
@@ -377,6 +387,7 @@ enum err_code round_complete(const struct round_world *world, const struct froze
     ret_report->store_us = clock_mono_us() - cleared_us;
     round_clearing_finish(&commit.clearing);
     supply_finish(&commit.supply);
+    direct_facts_finish(&commit.facts);
     demand_finish(&commit.demands);
     guard_finish(&commit.guard);
     return err;

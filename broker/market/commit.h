@@ -34,6 +34,7 @@ struct round_world {
     const struct turnout *last; /* of the last round of all lots */
     const struct tier_times *tiers;
     uint32_t fee_bp;
+    int64_t direct_window_rounds;
     struct shelf *shelf; /* for rounds of kind NOW */
 };
 

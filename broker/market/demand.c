@@ -25,6 +25,17 @@ static uint32_t list_split(struct str text, struct str *ret_list)
     return count;
 }
 
+static void demand_take_wish(struct demand *demand, const struct demand_load_out *row)
+{
+    char why[128];
+    if (row->constraints.at != NULL)
+        demand->constraints = json_parse(row->constraints, why, sizeof(why));
+    demand->wish = direct_wish_of(demand->constraints);
+    demand->wish.vcpu_milli = row->vcpu_milli;
+    demand->wish.memory_mib = row->memory_mib;
+    demand->wish.disk_mib = row->disk_mib;
+}
+
 static void demand_take(struct demand *demand, const struct demand_load_out *row, bool is_now)
 {
     bool has_limit = str_equal_c(row->price_policy, "limit") && !is_now;
@@ -46,8 +57,12 @@ static void demand_take(struct demand *demand, const struct demand_load_out *row
         .fee_bp = row->fee_bp,
         .arrived_round = row->arrived_round,
         .at_us = row->at_us,
+        .held = row->held,
+        .is_fine = row->is_direct,
+        .is_now = is_now,
     };
     uuid_text(row->workload_id, demand->id);
+    demand_take_wish(demand, row);
     demand->classes_count = list_split(row->classes, demand->classes);
     demand->regions_count = list_split(row->regions, demand->regions);
 }
@@ -75,6 +90,8 @@ enum err_code demand_load(struct session *session, const struct demand_query *qu
 
 void demand_finish(struct demands *demands)
 {
+    for (uint32_t i = 0; i < demands->count; i++)
+        json_decref(demands->at[i].constraints);
     free(demands->at);
     sql_result_release(demands->rows);
     *demands = (struct demands){.count = 0};
@@ -265,6 +282,7 @@ static void routing_list(struct routing *routing, const struct demand *demand, u
         routing->choices[routing->count++] = (struct lot_choice){
             .index_uusd_per_hour = lot_index_of(routing->indexes, key),
             .catalogue_uusd_per_hour = pool->catalogue_uusd_per_hour * demand->block_size,
+            .latency_uusd_per_hour = direct_latency(demand->constraints, pool->region),
         };
     }
 }
@@ -294,29 +312,30 @@ static void wanted_add(struct supply *supply, const struct demand *demand)
             supply->pools[i].wanted[block_size_index(demand->block_size)] += demand->k;
 }
 
-void demand_route(struct demands *demands, struct supply *supply, const struct lot_indexes *indexes,
-                  int64_t round)
+void demand_route(struct demands *demands, const struct demand_world *world)
 {
     struct routing *routing = malloc(sizeof(*routing));
     must(routing != NULL);
-    routing->supply = supply;
-    routing->indexes = indexes;
-    routing->round = round;
-    routing->sellers = calloc(supply->pools_count + 1, sizeof(*routing->sellers));
+    routing->supply = world->supply;
+    routing->indexes = world->indexes;
+    routing->round = world->round;
+    routing->sellers = calloc(world->supply->pools_count + 1, sizeof(*routing->sellers));
     must(routing->sellers != NULL);
     for (uint32_t i = 0; i < demands->count; i++)
-        wanted_add(supply, &demands->at[i]);
-    supply_cut(supply);
+        wanted_add(world->supply, &demands->at[i]);
+    supply_cut(world->supply);
     for (uint32_t i = 0; i < demands->count; i++) {
         struct demand *demand = &demands->at[i];
-        demand->pool = routing_choose(routing, demand);
-        if (demand->pool == NULL)
-            continue;
-        demand->offer.benchmark_uusd_per_hour =
-            demand->pool->catalogue_uusd_per_hour * demand->block_size;
-        demand->r_uusd_per_hour =
-            reserve_net(price_offered(&demand->offer, demand->at_us), demand->fee_bp);
-        demand->is_alone = lot_look_at(routing, demand, demand->pool).avoids_some;
+        demand->pool = demand->is_fine ? NULL : routing_choose(routing, demand);
+        bool is_by_itself =
+            demand->is_fine ||
+            (demand->pool != NULL && lot_look_at(routing, demand, demand->pool).avoids_some);
+        if (is_by_itself) {
+            demand->pool = NULL;
+            demand_route_alone(demand, world);
+        } else if (demand->pool != NULL) {
+            demand_price(demand, demand->pool);
+        }
     }
     routing_finish(routing);
 }

@@ -10,14 +10,19 @@
  *
  * Where it goes: into ONE lot per round, by public state only. Of the lots that it accepts, that
  * have kmin free blocks for it (or, where none has, at least one) and where its owner does not
- * sell, the cheapest by last index; unfilled, the next one in the next round, and after the last
- * the first again, since by then its offer has risen or supply has changed. The turn is the count
- * of rounds since it arrived, so there is nothing to remember.
+ * sell, the cheapest by last index and distance; unfilled, the next one in the next round, and
+ * after the last the first again, since by then its offer has risen or supply has changed. The turn
+ * is the count of rounds since it arrived, so there is nothing to remember.
+ *
+ * What asks for more than a lot can say, or avoids a node that sells in its lot, goes into no lot:
+ * it is cleared by itself (direct.h), over every block that fits anywhere it accepts. B is then the
+ * catalogue price of the cheapest class that has such a block.
  */
 #ifndef UNDERCUT_MARKET_DEMAND_H
 #define UNDERCUT_MARKET_DEMAND_H
 
 #include "auction/policy.h"
+#include "broker/market/direct.h"
 #include "broker/market/supply.h"
 
 #define LOT_KEY_SIZE        128
@@ -36,10 +41,16 @@ struct demand {
     struct price_offer offer;
     int32_t fee_bp;
     int64_t arrived_round, at_us;
+    json_t *constraints; /* NULL: its lot says it all */
+    struct direct_wish wish;
+    struct str held; /* nodes, or regions, that its replicas hold already and it shall not share */
+    bool is_fine;    /* asks for more than a lot can say */
+    bool is_now;     /* wants an award at once */
     /* decided by demand_route() */
     const struct supply_pool *pool; /* NULL: nowhere this round */
     int64_t r_uusd_per_hour;
-    bool is_alone;         /* avoids a node that sells there: cleared by itself, after the lot */
+    bool is_direct;        /* cleared by itself, after the lots, over every block that fits */
+    bool is_waiting;       /* nodes that bid still have time */
     bool is_out;           /* refused at the commit: stands in the next round */
     uint32_t placed_count; /* scratch of the commit */
 };
@@ -82,10 +93,26 @@ void lot_key_format(const struct supply_pool *pool, uint32_t devices, struct str
 int64_t lot_index_of(const struct lot_indexes *indexes, const char *key);
 void lot_index_set(struct lot_indexes *indexes, const char *key, int64_t index_uusd_per_hour);
 
-/* Tells the pools what is wanted of them, cuts them, and sends every demand to its lot. */
-void demand_route(struct demands *demands, struct supply *supply, const struct lot_indexes *indexes,
-                  int64_t round);
+struct demand_world {
+    struct supply *supply;
+    const struct lot_indexes *indexes;
+    const struct direct_fact_list *facts;
+    int64_t round;
+    int64_t window_rounds; /* how long nodes that bid have, where one of them fits */
+};
+/* Tells the pools what is wanted of them, cuts them, and sends every demand to its lot or on its
+ * own way. */
+void demand_route(struct demands *demands, const struct demand_world *world);
 bool demand_accepts(const struct demand *demand, const struct supply_pool *pool);
 bool demand_avoids(const struct demand *demand, const struct uuid *node_id);
+
+/* demand_direct.c: what is cleared by itself. */
+bool demand_has_fine(const struct demands *demands);
+void demand_route_alone(struct demand *demand, const struct demand_world *world);
+/* How many blocks of this node it may have; facts are NULL where it asks for nothing fine. */
+uint32_t demand_blocks_max(const struct demand *demand, const struct supply_pool *pool,
+                           const struct supply_node *node, const struct direct_facts *facts);
+/* What it offers this second, beginning at what is usual in this pool. */
+void demand_price(struct demand *demand, const struct supply_pool *pool);
 
 #endif

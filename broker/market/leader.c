@@ -176,6 +176,7 @@ static enum err_code round_settle_on(struct leader *leader, const struct frozen_
         .last = &leader->turnout,
         .tiers = &leader->config.tiers,
         .fee_bp = leader->config.fee_bp,
+        .direct_window_rounds = leader->config.direct_window_rounds,
         .shelf = &leader->shelf,
     };
     struct round_report report;

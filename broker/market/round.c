@@ -1,8 +1,8 @@
 /* The happy path is: every demand that has a lot is put into it, each lot gets the blocks of its
- * pool as the record's rows, lots are cleared in the order of their keys, loners after their lot,
- * and each accepted block becomes an award. Failure modes are: a score beyond what a lot may hold
- * (such a block is left out), and an input that lot_clear refuses, which only a bug in loading can
- * make.
+ * pool as the record's rows, lots are cleared tier by tier, then what goes by itself on what is
+ * left, and each accepted block becomes an award. Failure modes are: a score beyond what a lot may
+ * hold (such a block is left out), and an input that lot_clear refuses, which only a bug in loading
+ * can make.
  */
 #include "broker/market/round.h"
 
@@ -14,12 +14,10 @@
 #include "auction/frag.h"
 #include "auction/recompute.h"
 #include "broker/base/merkle.h"
-#include "broker/base/money.h"
 #include "broker/base/must.h"
+#include "broker/market/direct_round.h"
+#include "broker/market/offer.h"
 #include "broker/market/turnout.h"
-
-#define BP_ONE     10000
-#define US_PER_DAY 86400000000LL
 
 struct sha256 arrival_leaf(int64_t round, int64_t place, const struct sha256 *message)
 {
@@ -37,42 +35,20 @@ static void *array_of(size_t count, size_t size)
     return array;
 }
 
-static int64_t tier_multiplier_bp(const struct supply_node *node, struct str tier)
+static int64_t block_adder(const struct supply_block *block, const struct offer_place *place,
+                           const struct tier_times *tiers)
 {
-    if (str_equal_c(tier, "guaranteed"))
-        return node->guaranteed_multiplier_bp;
-    return str_equal_c(tier, "spot") ? node->spot_multiplier_bp : BP_ONE;
-}
-
-static int64_t tier_loss_ms(struct str tier)
-{
-    if (str_equal_c(tier, "guaranteed"))
-        return ADDER_LOSS_GUARANTEED_MS;
-    return str_equal_c(tier, "spot") ? ADDER_LOSS_SPOT_MS : ADDER_LOSS_FLEXIBLE_MS;
-}
-
-/* The adder's usual price is the lot's public index, or the catalogue's; what failures may cost is
- * at most as much again. */
-static int64_t block_adder(const struct supply_block *block, const struct round_lot *lot,
-                           int64_t usual_uusd_per_hour, const struct round_input *input)
-{
-    struct failure_history history = block->node->history;
-    failure_history_forget(&history, input->demands->at[0].at_us / US_PER_DAY);
-    int64_t adder =
-        adder_for(&history, tier_loss_ms(lot->tier), usual_uusd_per_hour, usual_uusd_per_hour);
+    int64_t adder = offer_adder(place, block->node);
     if (supply_is_held(block))
-        adder += tier_wait_adder(usual_uusd_per_hour, input->tiers->spot_notice_ms);
+        adder += tier_wait_adder(offer_usual(place), tiers->spot_notice_ms);
     return adder;
 }
 
-/* Offered to the lot: of its tier, not sold in this clearing, not avoided by its loner. */
-static bool is_offered(const struct supply_block *block, const struct round_lot *lot,
+/* Offered to the lot: of its tier, not sold in this clearing. */
+static bool is_offered(const struct supply_block *block, const struct offer_place *place,
                        const struct round_input *input)
 {
-    const struct demand *loner = lot->is_alone ? lot->wants[0] : NULL;
-    bool is_of_tier = (block->node->tier_mask & 1 << tier_of(lot->tier)) != 0;
-    return is_of_tier && supply_has(input->supply, block) &&
-           (loner == NULL || !demand_avoids(loner, &block->node->node_id));
+    return offer_has_tier(place, block->node) && supply_has(input->supply, block);
 }
 
 struct lot_fragments { /* phi of the lot's blocks; only single devices carry it */
@@ -82,27 +58,26 @@ struct lot_fragments { /* phi of the lot's blocks; only single devices carry it 
 };
 
 /* Larger blocks are what phi keeps whole (auction/frag.h). */
-static struct lot_fragments lot_fragments_of(const struct round_lot *lot,
-                                             const struct round_input *input,
-                                             int64_t usual_uusd_per_hour)
+static struct lot_fragments lot_fragments_of(const struct offer_place *place,
+                                             const struct round_input *input)
 {
     const struct supply_cutting *cutting = &input->supply->cutting;
-    const struct supply_pool *pool = lot->pool;
+    const struct supply_pool *pool = place->pool;
     const struct turnout_row *last = turnout_of(cutting->last, pool);
     int64_t wanted[BLOCK_SIZES];
-    if (lot->devices_count != 1)
+    if (place->devices_count != 1)
         return (struct lot_fragments){.is_counted = false};
     for (uint32_t size = 0; size < BLOCK_SIZES; size++)
         wanted[size] =
             pool->wanted[size] + (cutting->is_now && last != NULL ? last->unmet[size] : 0);
     struct lot_fragments fragments = {.whole = frag_whole_of(wanted),
                                       .least_delta = INT64_MAX,
-                                      .usual_uusd_per_hour = usual_uusd_per_hour,
+                                      .usual_uusd_per_hour = offer_usual(place),
                                       .is_counted = true};
     for (uint32_t i = 0; i < pool->blocks_count[0]; i++) {
         const struct supply_block *block = &pool->blocks[0][i];
         int64_t delta = frag_whole_delta(&fragments.whole, block->node->devices_count);
-        if (delta < fragments.least_delta && is_offered(block, lot, input))
+        if (delta < fragments.least_delta && is_offered(block, place, input))
             fragments.least_delta = delta;
     }
     return fragments;
@@ -122,22 +97,21 @@ static void lot_take_blocks(struct round_lot *lot, const struct round_input *inp
 {
     const struct supply_pool *pool = lot->pool;
     uint32_t size = block_size_index(lot->devices_count);
-    char key[LOT_KEY_SIZE];
-    lot_key_format(pool, lot->devices_count, lot->tier, key);
-    int64_t usual = lot_index_of(input->indexes, key);
-    if (usual < 0)
-        usual = pool->catalogue_uusd_per_hour * lot->devices_count;
-    const struct lot_fragments fragments = lot_fragments_of(lot, input, usual);
+    const struct offer_place place = {.pool = pool,
+                                      .devices_count = lot->devices_count,
+                                      .tier = lot->tier,
+                                      .indexes = input->indexes,
+                                      .at_us = input->demands->at[0].at_us};
+    const struct lot_fragments fragments = lot_fragments_of(&place, input);
     lot->blocks = array_of(pool->blocks_count[size], sizeof(*lot->blocks));
     lot->sources = array_of(pool->blocks_count[size], sizeof(struct supply_block *));
     for (uint32_t i = 0; i < pool->blocks_count[size]; i++) {
         struct supply_block *block = &pool->blocks[size][i];
-        if (!is_offered(block, lot, input))
+        if (!is_offered(block, &place, input))
             continue;
-        int64_t ask = mul_div_floor(block->node->ask_uusd_per_device_hour * lot->devices_count,
-                                    tier_multiplier_bp(block->node, lot->tier), BP_ONE);
-        int64_t adder = block_adder(block, lot, usual, input) +
-                        block_fragment_adder(&fragments, block);
+        int64_t ask = offer_ask(&place, block->node);
+        int64_t adder =
+            block_adder(block, &place, input->tiers) + block_fragment_adder(&fragments, block);
         if (ask > LOT_SCORE_MAX - adder)
             continue;
         lot->sources[lot->blocks_count] = block;
@@ -165,43 +139,37 @@ static void lot_take_demand(struct round_lot *lot, struct demand *demand)
 
 static void lot_open(struct round_lot *lot, const struct demand *first, uint32_t demands_max)
 {
-    char key[LOT_KEY_SIZE];
     *lot = (struct round_lot){
         .pool = first->pool,
         .devices_count = first->block_size,
         .tier = first->tier,
-        .is_alone = first->is_alone,
         .demands = array_of(demands_max, sizeof(struct record_demand)),
         .wants = array_of(demands_max, sizeof(struct demand *)),
     };
-    lot_key_format(lot->pool, lot->devices_count, lot->tier, key);
-    if (lot->is_alone)
-        must(str_format(lot->key, sizeof(lot->key), "%s|%s", key, first->id));
-    else
-        must(str_format(lot->key, sizeof(lot->key), "%s", key));
+    lot_key_format(lot->pool, lot->devices_count, lot->tier, lot->key);
 }
 
-/* The order of clearing: by tier; a lot before its loners; loners dearest first. */
+/* The order of clearing: lots by tier; then what goes by itself by tier, dearest first. */
 static int demand_order(const void *a, const void *b)
 {
     const struct demand *left = *(struct demand *const *)a, *right = *(struct demand *const *)b;
     int tiers = (int)tier_of(left->tier) - (int)tier_of(right->tier);
+    if (left->is_direct != right->is_direct)
+        return left->is_direct - right->is_direct;
     if (tiers != 0)
         return tiers;
-    if (left->is_alone != right->is_alone)
-        return left->is_alone - right->is_alone;
-    if (left->is_alone && left->r_uusd_per_hour != right->r_uusd_per_hour)
+    if (left->is_direct && left->r_uusd_per_hour != right->r_uusd_per_hour)
         return left->r_uusd_per_hour > right->r_uusd_per_hour ? -1 : 1;
-    if (!left->is_alone && left->pool != right->pool)
+    if (!left->is_direct && left->pool != right->pool)
         return left->pool < right->pool ? -1 : 1;
-    if (!left->is_alone && left->block_size != right->block_size)
+    if (!left->is_direct && left->block_size != right->block_size)
         return left->block_size < right->block_size ? -1 : 1;
     return strcmp(left->id, right->id);
 }
 
 static bool is_same_lot(const struct demand *a, const struct demand *b)
 {
-    return !a->is_alone && !b->is_alone && a->pool == b->pool && a->block_size == b->block_size &&
+    return !a->is_direct && !b->is_direct && a->pool == b->pool && a->block_size == b->block_size &&
            str_equal(a->tier, b->tier);
 }
 
@@ -277,11 +245,35 @@ static int lot_order(const void *a, const void *b)
     return strcmp(((const struct round_lot *)a)->key, ((const struct round_lot *)b)->key);
 }
 
+static int direct_order(const void *a, const void *b)
+{
+    return strcmp(((const struct round_direct *)a)->want->id,
+                  ((const struct round_direct *)b)->want->id);
+}
+
+static void direct_collect(struct round_clearing *clearing, const struct round_direct *direct)
+{
+    for (uint32_t i = 0; i < direct->outcome.awards_count; i++) {
+        const struct rfq_award *award = &direct->outcome.awards[i];
+        const struct direct_source *source = &direct->sources[award->candidate];
+        clearing->awards[clearing->awards_count++] = (struct round_award){
+            .demand = direct->want,
+            .block = source->block,
+            .pool = source->pool,
+            .theta_uusd_per_hour = award->theta_uusd_per_hour,
+            .price_uusd_per_hour = award->price_uusd_per_hour,
+            .adder_uusd_per_hour = award->theta_uusd_per_hour - award->price_uusd_per_hour,
+        };
+    }
+}
+
 static void awards_collect(struct round_clearing *clearing)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < clearing->lots_count; i++)
         count += clearing->lots[i].outcome.awards_count;
+    for (uint32_t i = 0; i < clearing->directs_count; i++)
+        count += clearing->directs[i].outcome.awards_count;
     clearing->awards = array_of(count, sizeof(struct round_award));
     for (uint32_t i = 0; i < clearing->lots_count; i++) {
         const struct round_lot *lot = &clearing->lots[i];
@@ -290,29 +282,48 @@ static void awards_collect(struct round_clearing *clearing)
             clearing->awards[clearing->awards_count++] = (struct round_award){
                 .demand = lot->wants[award->demand],
                 .block = lot->sources[award->block],
-                .lot = lot,
+                .pool = lot->pool,
                 .theta_uusd_per_hour = award->theta_uusd_per_hour,
                 .price_uusd_per_hour = award->price_uusd_per_hour,
                 .adder_uusd_per_hour = lot->blocks[award->block].adder_uusd_per_hour,
             };
         }
     }
+    for (uint32_t i = 0; i < clearing->directs_count; i++)
+        direct_collect(clearing, &clearing->directs[i]);
+}
+
+/* Who takes part, in the order of clearing. */
+static uint32_t demands_order(struct demands *demands, struct demand **ret_order)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < demands->count; i++) {
+        struct demand *demand = &demands->at[i];
+        bool is_by_itself = demand->is_direct && !demand->is_waiting;
+        if ((demand->pool != NULL || is_by_itself) && !demand->is_out)
+            ret_order[count++] = demand;
+    }
+    qsort(ret_order, count, sizeof(struct demand *), demand_order);
+    return count;
 }
 
 bool round_clear(const struct round_input *input, struct round_clearing *ret_clearing)
 {
-    struct demands *demands = input->demands;
-    struct demand **order = array_of(demands->count, sizeof(struct demand *));
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < demands->count; i++)
-        if (demands->at[i].pool != NULL && !demands->at[i].is_out)
-            order[count++] = &demands->at[i];
-    qsort(order, count, sizeof(struct demand *), demand_order);
+    struct demand **order = array_of(input->demands->count, sizeof(struct demand *));
+    uint32_t count = demands_order(input->demands, order);
     supply_unsell(input->supply);
+    direct_facts_reset(input->facts);
 
-    *ret_clearing = (struct round_clearing){.lots = array_of(count, sizeof(struct round_lot))};
+    *ret_clearing =
+        (struct round_clearing){.lots = array_of(count, sizeof(struct round_lot)),
+                                .directs = array_of(count, sizeof(struct round_direct))};
     bool is_good = true;
     for (uint32_t i = 0; i < count && is_good;) {
+        if (order[i]->is_direct) {
+            is_good = direct_clear(input, order[i++],
+                                   &ret_clearing->directs[ret_clearing->directs_count++]);
+            continue;
+        }
         struct round_lot *lot = &ret_clearing->lots[ret_clearing->lots_count++];
         uint32_t last = i + 1;
         while (last < count && is_same_lot(order[i], order[last]))
@@ -324,6 +335,8 @@ bool round_clear(const struct round_input *input, struct round_clearing *ret_cle
     }
     free(order);
     qsort(ret_clearing->lots, ret_clearing->lots_count, sizeof(struct round_lot), lot_order);
+    qsort(ret_clearing->directs, ret_clearing->directs_count, sizeof(struct round_direct),
+          direct_order);
     awards_collect(ret_clearing);
     return is_good;
 }
@@ -338,6 +351,9 @@ void round_clearing_finish(struct round_clearing *clearing)
         free(lot->wants);
         buf_finish(&lot->memory);
     }
+    for (uint32_t i = 0; i < clearing->directs_count; i++)
+        direct_finish(&clearing->directs[i]);
+    free(clearing->directs);
     free(clearing->lots);
     free(clearing->awards);
     *clearing = (struct round_clearing){.lots_count = 0};
@@ -346,6 +362,7 @@ void round_clearing_finish(struct round_clearing *clearing)
 void round_record(const struct round_clearing *clearing, struct record_head head, struct buf *to)
 {
     head.lots_count = clearing->lots_count;
+    head.directs_count = clearing->directs_count;
     record_put_head(to, &head);
     for (uint32_t i = 0; i < clearing->lots_count; i++) {
         const struct round_lot *lot = &clearing->lots[i];
@@ -359,4 +376,6 @@ void round_record(const struct round_clearing *clearing, struct record_head head
         };
         record_put_lot(to, &record);
     }
+    for (uint32_t i = 0; i < clearing->directs_count; i++)
+        direct_record(&clearing->directs[i], to);
 }

@@ -4,12 +4,9 @@
  * pure apart from malloc; one thread (the leader's). A lot is cleared by auction/clear.h over the
  * record's own rows, so what is committed is what a verifier recomputes.
  *
- * A workload that avoids a node which sells in its lot cannot be cleared there: taking blocks out
- * of its reach would break the prefix and with it the rule. It is cleared by itself, after the lot,
- * over the blocks that are left without those it avoids: the same rule on a lot of its own, whose
- * key is
- * "<lot>|<workload>". So it never starves behind a cheap node that it must not use. These go
- * highest r first, equals by id.
+ * What no lot can say (demand.h) is cleared by itself by auction/rfq.h, after all lots and on what
+ * they left free, plus the blocks that bid on it directly: tier by tier, highest r first, equals by
+ * id. So a workload that avoids a failed node never starves behind it.
  *
  * Tiers clear in their order, so spot is left what the others did not take. A block that spot
  * leases hold costs its lot a wait (tier_wait_adder). Which blocks of a node are won is then
@@ -26,7 +23,7 @@
 #include "broker/market/demand.h"
 
 struct round_lot {
-    char key[LOT_KEY_SIZE + ID_TEXT_SIZE];
+    char key[LOT_KEY_SIZE];
     const struct supply_pool *pool;
     uint32_t devices_count; /* of each block */
     struct str tier;
@@ -37,13 +34,26 @@ struct round_lot {
     uint32_t blocks_count, demands_count;
     struct lot_result outcome;
     struct buf memory; /* where outcome lives */
-    bool is_alone;
+};
+
+struct round_direct { /* a workload by itself */
+    struct demand *want;
+    struct record_candidate *candidates; /* ascending by id, as in the record */
+    struct direct_source *sources;
+    uint32_t candidates_count;
+    struct rfq_result outcome;
+    struct buf memory;
+};
+struct direct_source { /* of a candidate */
+    struct supply_block *block;
+    const struct supply_pool *pool;
+    struct direct_facts *facts; /* NULL: nobody asked */
 };
 
 struct round_award {
     struct demand *demand;
     struct supply_block *block;
-    const struct round_lot *lot;
+    const struct supply_pool *pool;
     int64_t theta_uusd_per_hour, price_uusd_per_hour, adder_uusd_per_hour;
     int replica_row; /* set by the commit: which of the locked replicas it is for */
 };
@@ -51,6 +61,8 @@ struct round_award {
 struct round_clearing {
     struct round_lot *lots; /* ascending by key */
     uint32_t lots_count;
+    struct round_direct *directs; /* ascending by workload */
+    uint32_t directs_count;
     struct round_award *awards;
     uint32_t awards_count;
 };
@@ -60,6 +72,7 @@ struct round_input {
     struct demands *demands; /* routed */
     const struct lot_indexes *indexes;
     const struct tier_times *tiers;
+    struct direct_fact_list *facts; /* their room is taken and given back by each clearing */
     struct sha256 seed;
 };
 
@@ -69,7 +82,7 @@ struct round_input {
 MUST_USE bool round_clear(const struct round_input *input, struct round_clearing *ret_clearing);
 void round_clearing_finish(struct round_clearing *clearing);
 
-/* The canonical record; head->lots_count is filled in. */
+/* The canonical record; the head's counts are filled in. */
 void round_record(const struct round_clearing *clearing, struct record_head head, struct buf *to);
 
 /* R_t: the Merkle root over the round's arrivals in the order of their places; a leaf is

@@ -115,6 +115,26 @@ static bool is_offered(const struct taking *taking, const struct supply_load_out
                           &holder, taking->query->at_us);
 }
 
+/* Rows of one bid may have others of its node between them. */
+static void bid_take(struct supply *supply, const struct supply_load_out *row,
+                     const struct supply_bid *fresh, uint32_t at)
+{
+    uint32_t place = supply->bids_count;
+    while (place > 0 && !(uuid_equal(supply->bids[place - 1].bid_id, row->bid_id) &&
+                          supply->bids[place - 1].pool == fresh->pool))
+        place--;
+    if (place == 0) {
+        place = ++supply->bids_count;
+        supply->bids[place - 1] = *fresh;
+        uuid_text(row->device_id, supply->bids[place - 1].block.id);
+        supply->bids[place - 1].block.devices = supply->bids[place - 1].devices;
+    }
+    struct supply_bid *bid = &supply->bids[place - 1];
+    must(bid->block.devices_count < BLOCK_DEVICES_MAX);
+    bid->devices[bid->block.devices_count++] = (struct supply_device){
+        .device_id = row->device_id, .is_simulated = row->is_simulated, .row = at};
+}
+
 static void device_take(struct taking *taking, const struct supply_load_out *row, uint32_t at)
 {
     struct supply *supply = taking->supply;
@@ -125,6 +145,16 @@ static void device_take(struct taking *taking, const struct supply_load_out *row
         node_take(&supply->nodes[taking->nodes_count++], row, taking->devices_count);
         pool->nodes_count++;
     }
+    if (row->has_bid_workload_id)
+        bid_take(supply, row,
+                 &(struct supply_bid){.bid_id = row->bid_id,
+                                      .workload_id = row->bid_workload_id,
+                                      .price_uusd_per_hour = row->bid_uusd_per_hour,
+                                      .pool = pool,
+                                      .block = {.node = &supply->nodes[taking->nodes_count - 1]}},
+                 at);
+    if (row->has_bid_id)
+        return;
     supply->nodes[taking->nodes_count - 1].devices_count++;
     struct supply_device *device = &supply->devices[taking->devices_count++];
     *device = (struct supply_device){
@@ -172,6 +202,17 @@ static void rows_take(struct taking *taking)
               sizeof(struct supply_device), device_order);
 }
 
+static size_t devices_that_bid(const struct sql_result *rows)
+{
+    size_t count = 0;
+    for (int i = 0; i < sql_result_rows(rows); i++) {
+        struct supply_load_out row;
+        supply_load_row(rows, i, &row);
+        count += row.has_bid_workload_id;
+    }
+    return count;
+}
+
 enum err_code supply_load(struct session *session, const struct supply_query *query,
                           struct supply *ret_supply)
 {
@@ -187,6 +228,7 @@ enum err_code supply_load(struct session *session, const struct supply_query *qu
         .pools = array_of(all, sizeof(struct supply_pool)),
         .nodes = array_of(all, sizeof(struct supply_node)),
         .devices = array_of(all, sizeof(struct supply_device)),
+        .bids = array_of(2 * devices_that_bid(rows), sizeof(struct supply_bid)),
         .is_sold = array_of(count, sizeof(bool)),
         .rows_count = count,
         .cutting = query->cutting,
@@ -310,6 +352,7 @@ void supply_finish(struct supply *supply)
     free(supply->pools);
     free(supply->nodes);
     free(supply->devices);
+    free(supply->bids);
     free(supply->is_sold);
     sql_result_release(supply->rows);
     *supply = (struct supply){.pools_count = 0};

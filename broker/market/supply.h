@@ -55,6 +55,15 @@ struct supply_block {
     bool is_gone; /* refused at the commit */
 };
 
+/* A block that its owner committed to one workload at a price of its own: in no lot. */
+struct supply_bid {
+    struct supply_block block;
+    struct supply_device devices[BLOCK_DEVICES_MAX];
+    struct uuid bid_id, workload_id;
+    int64_t price_uusd_per_hour; /* of the block */
+    const struct supply_pool *pool;
+};
+
 struct supply_pool {
     struct str region, class, trust;
     bool is_spot;
@@ -76,8 +85,9 @@ struct supply {
     struct supply_pool *pools;
     struct supply_node *nodes;
     struct supply_device *devices;
+    struct supply_bid *bids;
     bool *is_sold; /* in this clearing; by row */
-    uint32_t pools_count, rows_count;
+    uint32_t pools_count, bids_count, rows_count;
     struct supply_cutting cutting;
     bool is_from_shelf; /* read a moment ago, not now */
 };

@@ -9,11 +9,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker/base/id.h"
 #include "broker/base/str.h"
 
 #define TERMS_CHOICES_MAX     32
 #define CATALOGUE_CLASSES_MAX 64
 #define CATALOGUE_MODELS_MAX  8
+#define TERMS_EXCLUDED_MAX    64
 
 struct catalogue_class { /* a row of device_classes */
     struct str class, vendor;
@@ -29,7 +31,20 @@ struct catalogue {
     struct catalogue_class classes[CATALOGUE_CLASSES_MAX];
     int classes_count;
     struct str regions[TERMS_CHOICES_MAX];
+    struct catalogue_place {
+        struct str country; /* ISO 3166 */
+        int32_t lat_udeg, lon_udeg;
+    } places[TERMS_CHOICES_MAX]; /* of the regions */
     int regions_count;
+};
+
+/* What is finer than a lot, as far as a manifest asks for it; see docs/direct.md. */
+struct direct_terms {
+    struct str driver_min, compute_min, isolation; /* STR_NONE: any */
+    const char *spread;                            /* none, node or region */
+    struct uuid excluded[TERMS_EXCLUDED_MAX];      /* nodes */
+    int excluded_count;
+    bool is_bigger; /* more vCPU, memory or disk than any class gives */
 };
 
 struct workload_terms {
@@ -41,6 +56,11 @@ struct workload_terms {
     int classes_count;
     struct str regions[TERMS_CHOICES_MAX];
     int regions_count;
+    bool has_near;                                    /* then, of the regions: */
+    int64_t rtt_ms[TERMS_CHOICES_MAX];                /* estimated; see api/distance.h */
+    int64_t latency_uusd_per_hour[TERMS_CHOICES_MAX]; /* what that adds to a score, per replica */
+    struct direct_terms direct;
+    bool is_direct; /* cleared by itself, over every node that fits */
     const char *tier, *trust_min, *award, *price_policy;
     const char *restart, *on_interruption, *on_degraded;
     int64_t reserve_uusd_per_hour;            /* per replica, fees included */

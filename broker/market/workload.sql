@@ -14,7 +14,8 @@
 --     vcpu_milli int4, memory_mib int4, disk_mib int4, replicas int4, min_replicas int4, restart text,
 --     on_interruption text, on_degraded text, max_duration_s int4, deadline_at timestamptz?,
 --     budget_uusd int8?, stop_grace_s int4, labels jsonb, idem_key text?, idem_body_sha256 bytea?,
---     message_sha256 bytea, hold_uusd int8, request_id uuid, replaces uuid?, replaces_version int4?
+--     message_sha256 bytea, hold_uusd int8, request_id uuid, replaces uuid?, replaces_version int4?,
+--     constraints jsonb?
 -- out: ord int4, is_stored bool, wallet_uusd int8, round int8?, place int8?, created_at timestamptz?
 with member as materialized (
     select *
@@ -63,24 +64,25 @@ with member as materialized (
         reserve_uusd_per_hour, fee_bp, vcpu_milli, memory_mib, disk_mib, replicas, min_replicas,
         restart, on_interruption, on_degraded, max_duration_s, deadline_at, budget_uusd, stop_grace_s,
         labels, replicas_auctioning, arrived_round, message_sha256, place, hold_uusd, idem_key,
-        idem_body_sha256)
+        idem_body_sha256, constraints)
     select w.workload_id, w.account_id, w.name, w.market, w.manifest, w.secrets_sealed, w.image,
         w.block_size, w.devices_count, string_to_array(w.classes, ','), string_to_array(w.regions, ','),
         w.tier, w.trust_min, w.award, w.price_policy, w.reserve_uusd_per_hour, w.fee_bp, w.vcpu_milli,
         w.memory_mib, w.disk_mib, w.replicas, w.min_replicas, w.restart, w.on_interruption,
         w.on_degraded, w.max_duration_s, w.deadline_at, w.budget_uusd, w.stop_grace_s, w.labels,
         w.replicas, p.round, w.message_sha256, nextval('arrivals_place_seq'), w.hold_uusd, w.idem_key,
-        w.idem_body_sha256
+        w.idem_body_sha256, w.constraints
     from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::text[],
         $8::int4[], $9::int4[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
         $15::text[], $16::int8[], $17::int4[], $18::int4[], $19::int4[], $20::int4[], $21::int4[],
         $22::int4[], $23::text[], $24::text[], $25::text[], $26::int4[], $27::timestamptz[],
-        $28::int8[], $29::int4[], $30::jsonb[], $31::text[], $32::bytea[], $33::bytea[], $34::int8[])
+        $28::int8[], $29::int4[], $30::jsonb[], $31::text[], $32::bytea[], $33::bytea[], $34::int8[],
+        $38::jsonb[])
         with ordinality as w (workload_id, account_id, name, market, manifest, secrets_sealed, image,
         block_size, devices_count, classes, regions, tier, trust_min, award, price_policy,
         reserve_uusd_per_hour, fee_bp, vcpu_milli, memory_mib, disk_mib, replicas, min_replicas,
         restart, on_interruption, on_degraded, max_duration_s, deadline_at, budget_uusd, stop_grace_s,
-        labels, idem_key, idem_body_sha256, message_sha256, hold_uusd, ord)
+        labels, idem_key, idem_body_sha256, message_sha256, hold_uusd, constraints, ord)
     join priced p on p.ord = w.ord and p.is_admitted
     where (select count(*) from replaced) >= 0
     on conflict do nothing

@@ -138,10 +138,8 @@ class PostTest(ApiCase):
 
     def test_parts_that_are_not_built_are_refused_by_name(self):
         rows = {"/volumes": {"volumes": []}, "/exclusive": {"exclusive": True},
-                "/placement/near": {"placement": {"near": {}}}, "/placement/spread": {"placement": {"spread": "node"}},
                 "/placement/trust_min": {"placement": {"trust_min": "attested"}},
-                "/ports/0/public": {"ports": [{"container_port": 80, "public": True}]},
-                "/resources/device/driver_min": {"resources": {"device": {"count": 1, "driver_min": "500"}}}}
+                "/ports/0/public": {"ports": [{"container_port": 80, "public": True}]}}
         for pointer, change in rows.items():
             with self.subTest(pointer=pointer):
                 problem = self.refused(422, "not_supported_yet", self.tenant.post, "/v1/workloads", manifest(**change))

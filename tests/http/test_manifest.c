@@ -46,6 +46,7 @@ static const struct catalogue CATALOGUE = {
         },
     .classes_count = 5,
     .regions = {STR("eu-west"), STR("us-east")},
+    .places = {{STR("NL"), 52370000, 4895000}, {STR("US"), 39044000, -77487000}},
     .regions_count = 2,
 };
 
@@ -122,8 +123,10 @@ static void classes_are_narrowed_and_the_culprit_is_named(void **state)
          "/resources/device/models unplaceable"},
         {M("\"device\":{\"count\":3},\"memory_mib\":40000", ""),
          "a100-80g mi300x | 4 | 32000 40000 163840"},
-        {M("\"device\":{\"count\":1},\"vcpu\":9", ""), "/resources/vcpu unplaceable"},
-        {M("\"device\":{\"count\":1},\"disk_mib\":50000", ""), "/resources/disk_mib unplaceable"},
+        {M("\"device\":{\"count\":1},\"vcpu\":9", ""),
+         "rtx-4090 a100-80g mi300x | 1 | 9000 8192 20480"},
+        {M("\"device\":{\"count\":1},\"disk_mib\":50000", ""),
+         "rtx-4090 a100-80g mi300x | 1 | 4000 8192 50000"},
         {M("\"device\":{\"count\":8},\"vcpu\":64", ""),
          "a100-80g mi300x | 8 | 64000 262144 327680"},
         {CPU("1", "512"), "cpu-1c2g cpu-4c8g | 1 | 1000 512 1024"},
