@@ -183,8 +183,22 @@ static enum flow_next sync_read(struct flow *flow)
     return FLOW_WAIT;
 }
 
-/* Floors become asks where the account has none yet; once per sync, then the state is read again.
- */
+/* Does the agent price this class by itself, so that the account's ask follows? */
+static bool ask_is_moving(const struct node_sync_request *body, struct str class)
+{
+    bool is_moving = false;
+    for (size_t i = 0; i < body->asks.count; i++) {
+        const struct sync_ask *ask = &body->asks.at[i];
+        if (str_equal(ask->class, class))
+            return ask->moves_ask;
+        if (str_equal_c(ask->class, "*"))
+            is_moving = ask->moves_ask;
+    }
+    return is_moving;
+}
+
+/* Floors become asks where the account has none yet, and move those that the agent prices; once per
+ * sync, then the state is read again. */
 static enum flow_next sync_offer(struct flow *flow)
 {
     struct sync_state *state = flow->state;
@@ -200,9 +214,21 @@ static enum flow_next sync_offer(struct flow *flow)
     for (int i = 0; i < state->asks.row_count; i++) {
         struct ask_list_of_node_out row;
         ask_list_of_node_get(&state->asks, i, &row);
-        if (!row.is_new)
+        bool is_moved = str_equal_c(row.status, "mismatch") &&
+                        ask_is_moving(api_call_of(flow)->body, row.class);
+        if (!row.is_new && !is_moved)
             continue;
         state->offers[count].flow = flow;
+        if (is_moved) {
+            ask_move_submit(thread->db, &state->offers[count++],
+                            &(struct ask_move_in){
+                                .node_id = state->auth.call.node_id.u,
+                                .market = str_of(thread->world->settings.market),
+                                .class = row.class,
+                                .price_uusd_per_device_hour = row.node_price,
+                            });
+            continue;
+        }
         ask_offer_submit(thread->db, &state->offers[count++],
                          &(struct ask_offer_in){
                              .account_id = state->auth.node.account_id,

@@ -23,6 +23,7 @@
 #include "broker/base/json.h"
 #include "broker/base/log.h"
 #include "nodeagent/converge.h"
+#include "nodeagent/pricer.h"
 #include "nodeagent/report.h"
 
 #define PATH_SIZE           512
@@ -34,6 +35,7 @@
 #define BACKOFF_MAX_MS      5000
 #define INVENTORY_MS        5000
 #define RECEIPT_INTERVAL_MS 60000
+#define PRICING_FILE_SIZE   16384
 #define URL_DEFAULT         "http://127.0.0.1:8080"
 #define BOOT_ID_PATH        "/proc/sys/kernel/random/boot_id"
 
@@ -57,6 +59,8 @@ struct agent {
     struct logs *logs;
     struct http_client *client; /* of the sync */
     struct converge converge;
+    struct pricing pricing;
+    struct pricer *pricer; /* NULL: prices stand still */
     char known_version[80];
     bool has_inventory_due;
     int64_t inventory_due_mono_ms;
@@ -66,6 +70,7 @@ struct agent {
 
 static bool folder_lock(struct agent *agent, char ret_why[256]);
 static bool devices_open(struct agent *agent, char ret_why[256]);
+static bool pricing_load(struct agent *agent, char ret_why[256]);
 static void boot_id_read(char ret_id[40]);
 static bool serve_start(struct agent *agent, char ret_why[256]);
 static void serve_end(struct agent *agent);
@@ -86,7 +91,8 @@ struct agent *agent_create(const struct config *config, const char *suffix, char
     agent->client = http_client_create();
     http_client_set_ca_file(agent->client, config->ca_file);
     if (!identity_load(config->state_dir, &agent->identity, ret_why) ||
-        !folder_lock(agent, ret_why) || !devices_open(agent, ret_why)) {
+        !folder_lock(agent, ret_why) || !pricing_load(agent, ret_why) ||
+        !devices_open(agent, ret_why)) {
         agent_destroy(agent);
         return NULL;
     }
@@ -149,6 +155,27 @@ static bool devices_open(struct agent *agent, char ret_why[256])
         return true;
     agent->engine = engine_open(agent->config.engine_url, ret_why);
     return agent->engine != NULL;
+}
+
+static bool pricing_load(struct agent *agent, char ret_why[256])
+{
+    const char *path = agent->config.pricing_file;
+    char text[PRICING_FILE_SIZE], why[256];
+    if (!path[0])
+        return true;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (n < 0 || n == (ssize_t)sizeof(text)) {
+        (void)str_format(ret_why, 256, "--pricing: %.150s %s", path,
+                         n < 0 ? "cannot be read" : "is longer than 16 KiB");
+        return false;
+    }
+    if (pricing_parse((struct str){text, (size_t)n}, &agent->pricing, why))
+        return true;
+    (void)str_format(ret_why, 256, "--pricing: %.100s: %.140s", path, why);
+    return false;
 }
 
 static void boot_id_read(char ret_id[40])
@@ -284,6 +311,13 @@ static bool serve_start(struct agent *agent, char ret_why[256])
     };
     agent->has_inventory_due = true;
     agent->cut_after_ms = CUT_AFTER_MS;
+    if (config->pricing_file[0])
+        agent->pricer = pricer_start(&(struct pricer_setup){.config = config,
+                                                            .pricing = &agent->pricing,
+                                                            .node_id = identity->node_id,
+                                                            .region = identity->region,
+                                                            .wake = wake,
+                                                            .wake_arg = agent});
     log_event(LOG_INFO, "agent_started", "node=%s runner=%s devices=%zu leases=%zu",
               identity->node_id, agent->runner.name, agent->inventory.devices_count,
               agent->roster.leases_count);
@@ -297,6 +331,8 @@ static void serve_end(struct agent *agent)
 {
     if (!agent->journal)
         return;
+    pricer_stop(agent->pricer);
+    agent->pricer = NULL;
     converge_end(&agent->converge);
     logs_destroy(agent->logs);
     roster_finish(&agent->roster);
@@ -330,6 +366,16 @@ static void asks_note(struct agent *agent, const json_t *asks)
     free(text);
 }
 
+/* How busy the machine is, by what the broker wants to run. */
+static void use_note(struct agent *agent, const struct desired *desired)
+{
+    size_t leased_count = 0;
+    for (size_t i = 0; i < desired->leases_count; i++)
+        if (desired->leases[i].want == LEASE_WANT_RUN)
+            leased_count += desired_lease_devices_count(&desired->leases[i]);
+    pricer_observe(agent->pricer, (int)leased_count, (int)agent->inventory.devices_count);
+}
+
 static void answer_apply(struct agent *agent, struct str answer)
 {
     struct desired desired;
@@ -344,6 +390,8 @@ static void answer_apply(struct agent *agent, struct str answer)
     agent->has_inventory_due = desired.want_inventory;
     logs_set_quota(agent->logs, desired.log_bytes_max);
     asks_note(agent, json_object_get(desired.json, "asks"));
+    if (agent->pricer)
+        use_note(agent, &desired);
     converge_apply(&agent->converge, &desired);
     desired_finish(&desired);
 }
@@ -363,6 +411,7 @@ static void body_make(struct agent *agent, struct buf *to)
         .known_version = agent->known_version,
         .hold_ms = agent->config.is_once ? 0 : HOLD_MS,
         .config = &agent->config,
+        .pricer_or_null = agent->pricer,
         .inventory = &agent->inventory,
         .has_inventory = agent->has_inventory_due,
         .roster = &agent->roster,

@@ -56,6 +56,7 @@ static const struct option_row rows[] = {
     TEXT("--name", "UNDERCUT_AGENT_NAME", name),
     TEXT("--region", "UNDERCUT_AGENT_REGION", region),
     {.name = "--price", .env = "UNDERCUT_AGENT_PRICE", .set = price_set},
+    TEXT("--pricing", "UNDERCUT_AGENT_PRICING", pricing_file),
     {.name = "--cpu-slots", .env = "UNDERCUT_AGENT_CPU_SLOTS", .set = slots_set},
     TEXT("--engine", "UNDERCUT_AGENT_ENGINE", engine_url),
     TEXT("--nvml", "UNDERCUT_AGENT_NVML", nvml_path),
@@ -183,6 +184,10 @@ static bool whole_check(struct config *config, char ret_why[256])
         (void)str_format(ret_why, 256, "--simulate-nodes needs --tokens");
         return false;
     }
+    if (config->simulate_nodes && config->pricing_file[0]) {
+        (void)str_format(ret_why, 256, "--pricing is for one node, not for --simulate-nodes");
+        return false;
+    }
     return true;
 }
 
@@ -283,6 +288,9 @@ const char *config_help(void)
            "  --region NAME         e.g. eu-west [UNDERCUT_AGENT_REGION]\n"
            "  --price USD           floor per device-hour; CLASS=USD for one class; repeat or\n"
            "                        separate by commas [UNDERCUT_AGENT_PRICE, the account's ask]\n"
+           "  --pricing FILE        rules that move the price: schedule, energy, utilisation, a\n"
+           "                        program of yours; see docs/operators.md\n"
+           "                        [UNDERCUT_AGENT_PRICING]\n"
            "  --cpu-slots MODEL:N   offer CPU slots, e.g. cpu-2c4g:2 [UNDERCUT_AGENT_CPU_SLOTS]\n"
            "  --engine unix:///SOCK Podman or Docker [UNDERCUT_AGENT_ENGINE]\n"
            "  --nvml PATH           NVML library [UNDERCUT_AGENT_NVML, libnvidia-ml.so.1]\n"

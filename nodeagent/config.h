@@ -46,6 +46,7 @@ struct config {
     char nvml_path[CONFIG_TEXT_SIZE];
     char amd_root[CONFIG_TEXT_SIZE]; /* where /sys and /dev are; "" is the real root */
     char ca_file[CONFIG_TEXT_SIZE];
+    char pricing_file[CONFIG_TEXT_SIZE]; /* rules that make prices move; "": they stand still */
     char tokens_file[CONFIG_TEXT_SIZE]; /* one token per line, with --simulate-nodes */
     struct config_price prices[CONFIG_PRICES_MAX];
     size_t prices_count;

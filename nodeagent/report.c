@@ -1,5 +1,7 @@
 #include "nodeagent/report.h"
 
+#include "nodeagent/pricer.h"
+
 #define RECEIPTS_SIZE_MAX (96 * 1024) /* of a body of 256 KiB */
 
 static void lease_emit_report(struct json_out *out, const struct lease *lease)
@@ -23,16 +25,24 @@ static void lease_emit_report(struct json_out *out, const struct lease *lease)
     json_object_close(out);
 }
 
-static void asks_emit(struct json_out *out, const struct config *config)
+static void asks_emit(struct json_out *out, const struct report *report)
 {
-    if (!config->prices_count)
+    const struct config_price *prices = report->config->prices;
+    struct config_price moving[CONFIG_PRICES_MAX];
+    size_t count = report->config->prices_count;
+    if (report->pricer_or_null) {
+        count = pricer_read(report->pricer_or_null, moving);
+        prices = moving;
+    }
+    if (!count)
         return;
     json_array_open(out, "asks");
-    for (size_t i = 0; i < config->prices_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         json_object_open(out, NULL);
-        json_put_c(out, "class", config->prices[i].device_class);
-        json_put_i64(out, "price_uusd_per_device_hour",
-                     config->prices[i].price_uusd_per_device_hour);
+        json_put_c(out, "class", prices[i].device_class);
+        json_put_i64(out, "price_uusd_per_device_hour", prices[i].price_uusd_per_device_hour);
+        if (report->pricer_or_null)
+            json_put_bool(out, "moves_ask", true);
         json_object_close(out);
     }
     json_array_close(out);
@@ -49,7 +59,7 @@ void report_emit(const struct report *report, struct buf *to)
     if (report->has_inventory)
         json_put_raw(&out, "inventory", buf_str(&report->inventory->json));
     json_put_bool(&out, "is_opted_in", !report->config->is_opted_out);
-    asks_emit(&out, report->config);
+    asks_emit(&out, report);
     json_array_open(&out, "leases");
     for (size_t i = 0; i < report->roster->leases_count; i++)
         lease_emit_report(&out, report->roster->leases[i]);

@@ -13,10 +13,13 @@
 #include "nodeagent/receipts.h"
 #include "nodeagent/roster.h"
 
+struct pricer;
+
 struct report {
     const char *known_version; /* desired_version last heard; "" at first */
     int64_t hold_ms;
     const struct config *config;
+    struct pricer *pricer_or_null; /* NULL: the prices of the configuration stand */
     const struct inventory *inventory;
     bool has_inventory; /* send the whole of it */
     const struct roster *roster;

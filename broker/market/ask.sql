@@ -23,7 +23,7 @@ with l as materialized (
         spot_multiplier_bp = excluded.spot_multiplier_bp,
         guaranteed_multiplier_bp = excluded.guaranteed_multiplier_bp, tiers = excluded.tiers,
         arrived_round = excluded.arrived_round, message_sha256 = excluded.message_sha256,
-        version = asks.version + 1, updated_at = now(), withdrawn_at = null
+        version = asks.version + 1, updated_at = now(), withdrawn_at = null, priced_by_node_id = null
     returning account_id, version, updated_at, message_sha256, arrived_round
 ), arrived as (
     insert into arrivals (market, round, kind, account_id, message_sha256)
@@ -90,6 +90,43 @@ with member as (
     select market, arrived_round, 'ask', account_id, message_sha256 from first order by ord
 )
 select ord::int4 from first order by ord;
+
+-- name: ask_move
+-- doc: A node whose agent prices by rules moves its account's standing ask. One node at a time does: the
+--      first, until it is no longer live or the owner sets the ask by hand. A withdrawn ask stays withdrawn.
+-- batch: true
+-- in: node_id uuid, market text, class text, price_uusd_per_device_hour int8
+-- out: ord int4
+with member as (
+    select m.*, n.account_id, n.region
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::int8[])
+        with ordinality as m (node_id, market, class, price, ord) join nodes n using (node_id)
+), l as materialized (
+    select market, pg_advisory_xact_lock_shared(hashtext('undercut/arrivals/' || market))
+    from (select distinct market from member order by market) m
+), t as materialized (
+    select l.market, m.round
+    from l, lateral (select round from markets where market = l.market for share) m
+), first as (
+    select distinct on (m.account_id, m.class, m.region) m.*, t.round
+    from member m join t using (market)
+    order by m.account_id, m.class, m.region, m.ord
+), moved as (
+    update asks s set price_uusd_per_device_hour = f.price, arrived_round = f.round,
+        message_sha256 = text_sha256(ask_message(s.account_id, s.class, s.region, f.price,
+            s.spot_multiplier_bp, s.guaranteed_multiplier_bp, s.tiers)),
+        version = s.version + 1, updated_at = now(), priced_by_node_id = f.node_id
+    from first f
+    where s.account_id = f.account_id and s.class = f.class and s.region = f.region
+      and s.withdrawn_at is null and s.price_uusd_per_device_hour <> f.price
+      and (s.priced_by_node_id is null or s.priced_by_node_id = f.node_id or not exists (
+          select from nodes n where n.node_id = s.priced_by_node_id and n.state = 'live'))
+    returning f.ord, f.market, s.account_id, s.arrived_round, s.message_sha256
+), arrived as (
+    insert into arrivals (market, round, kind, account_id, message_sha256)
+    select market, arrived_round, 'ask', account_id, message_sha256 from moved order by ord
+)
+select ord::int4 from moved order by ord;
 
 -- name: ask_list
 -- doc: The account's standing asks.
