@@ -5,9 +5,10 @@
 
 #include "broker/base/money.h"
 
-#define BP_ONE 10000
+#define BP_ONE     10000
+#define STEP_SHARE 20
 
-const int32_t DEPTH_PERCENTS[DEPTH_PERCENTILES] = {10, 25, 50, 75, 90};
+static const int32_t PERCENTS[DEPTH_PERCENTILES] = {10, 25, 50, 75, 90};
 
 static const int32_t EDGES_BP[DEPTH_BUCKETS_MAX] = {0, 100, 200, 500, 1000, 2500, DEPTH_EDGE_NONE};
 
@@ -95,6 +96,14 @@ static void buckets_fill(const struct prices *scores, int64_t index, struct dept
     last->accounts_count = accounts_in(scores->at + last_start, last->blocks_count);
 }
 
+int64_t depth_step_up(int64_t uusd)
+{
+    int64_t step = 1;
+    while (step < uusd)
+        step += step < STEP_SHARE ? 1 : step / STEP_SHARE;
+    return step;
+}
+
 /* False: too few accounts for any figure. */
 static bool percentiles_fill(const struct prices *accounts, int64_t ret[DEPTH_PERCENTILES])
 {
@@ -102,14 +111,14 @@ static bool percentiles_fill(const struct prices *accounts, int64_t ret[DEPTH_PE
         return false;
     for (int i = 0; i < DEPTH_PERCENTILES; i++) {
         uint32_t rank =
-            (uint32_t)(((uint64_t)(accounts->count - 1) * (uint32_t)DEPTH_PERCENTS[i] + 50) / 100);
+            (uint32_t)(((uint64_t)(accounts->count - 1) * (uint32_t)PERCENTS[i] + 50) / 100);
         uint32_t start = rank > 0 ? rank - 1 : 0;
         if (start > accounts->count - DEPTH_ACCOUNTS_MIN)
             start = accounts->count - DEPTH_ACCOUNTS_MIN;
         int64_t sum = 0;
         for (uint32_t j = start; j < start + DEPTH_ACCOUNTS_MIN; j++)
             sum += accounts->at[j].uusd_per_hour;
-        ret[i] = mul_div_ceil(sum, DEPTH_RAISE_NUM, DEPTH_RAISE_DEN * DEPTH_ACCOUNTS_MIN);
+        ret[i] = depth_step_up(mul_div_ceil(sum, 1, DEPTH_ACCOUNTS_MIN));
     }
     return true;
 }

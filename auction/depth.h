@@ -3,9 +3,10 @@
  * pure apart from malloc. Scores (ask + adder) are counted in steps above the lot's index; a step
  * in which fewer than DEPTH_ACCOUNTS_MIN accounts stand is merged with the next ones, and what is
  * left over at the top with the one below it, so no figure is about one account's ask. A percentile
- * is the mean over three neighbouring accounts, each with its best price, raised by 2 %. Whoever
- * runs all accounts of a step but one still learns that one: secrecy against a majority of sellers
- * is not promised. Prices are micro-USD per block-hour.
+ * is the mean over three neighbouring accounts, each with its best price, raised to the next step
+ * of a fixed ladder of about 5 %: so whoever knows two of them learns the third to some 15 %, not
+ * exactly. Whoever runs all accounts of a step but one still learns that there is one more: secrecy
+ * against a majority of sellers is not promised. Prices are micro-USD per block-hour.
  *
  * Example: index 100 and asks of six accounts at 90, 95, 100, 101, 109, 180: up to the index 3
  * blocks of 3 accounts; all others (3 of 3) in one step without an upper edge.
@@ -22,8 +23,6 @@
 #define DEPTH_BUCKETS_MAX  7
 #define DEPTH_PERCENTILES  5 /* 10, 25, 50, 75, 90 */
 #define DEPTH_EDGE_NONE    (-1)
-#define DEPTH_RAISE_NUM    102 /* figures that others' prices show in are raised by 2 % */
-#define DEPTH_RAISE_DEN    100
 
 struct depth_bucket {
     int32_t edge_bp; /* scores up to the index and this share of it; DEPTH_EDGE_NONE: any score */
@@ -40,7 +39,8 @@ struct depth {
     int64_t reserves_uusd[DEPTH_PERCENTILES];
 };
 
-extern const int32_t DEPTH_PERCENTS[DEPTH_PERCENTILES];
+/* The next step at or above: 1, 2, ... 20, 21 ... 40, 42 ..., each about a twentieth more. */
+int64_t depth_step_up(int64_t uusd);
 
 /* `lot` with its outcome. */
 void depth_of(const struct record_lot *lot, struct depth *ret_depth);

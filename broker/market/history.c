@@ -18,12 +18,12 @@
 #include "broker/market/office.h"
 #include "gen/broker/market/history.sql.h"
 
-#define NAME_SIZE      96
-#define LOT_ROUNDS_MAX 5000 /* in one transaction */
-#define FACTS_MAX      5000
-#define FOLDS_MAX      50 /* transactions in one turn */
+#define NAME_SIZE       96
+#define LOT_ROUNDS_MAX  5000 /* in one transaction */
+#define FACTS_MAX       5000
+#define FOLDS_MAX       50    /* transactions in one turn */
 #define SUPPLY_SPARE_MS 60000 /* that counts of supply are kept beyond their use */
-#define PRUNE_EVERY_MS 60000
+#define PRUNE_EVERY_MS  60000
 
 struct history {
     struct history_config config;
@@ -114,12 +114,15 @@ static enum err_code depths_of_record(struct history *history, struct str record
     struct record_reader reader;
     struct record_head head;
     struct record_lot lot;
+    struct record_direct direct;
     enum err_code err = ERR_OK;
     bool is_open = record_open(&reader, record, &head);
     while (is_open && err == ERR_OK && record_next_lot(&reader, &lot))
         for (size_t i = 0; i < count && err == ERR_OK; i++)
             if (str_equal(wishes[i].key, lot.key))
                 err = depth_store(history, &wishes[i], at_us, &lot);
+    while (is_open && err == ERR_OK && record_next_direct(&reader, &direct))
+        continue; /* nothing of it is public but its price */
     if (!record_close(&reader) && err == ERR_OK)
         log_event(LOG_ERROR, "record_unreadable", "round=%lld", (long long)wishes[0].round);
     return err;

@@ -132,7 +132,7 @@ class World:
         lease = self.tenant.get("/v1/leases")["data"]
         known = {"workload": self.workloads[0], "lease_id": lease[0]["lease_id"], "node_id": self.cheap[1].node_id,
                  "round": self.sql("select max(round) from rounds where awards_count > 0"), "class": CLASS,
-                 "before": "1", "size": "2", **lot}
+                 "before": "1", "size": "2", "price_uusd_per_device_hour": "15000", **lot}
         with open(os.path.join(ROOT, "openapi.yaml"), encoding="utf-8") as f:
             doc = yaml.safe_load(f)
         for path, node in doc["paths"].items():

@@ -106,8 +106,8 @@ static void without_trade_there_is_no_step_but_percentiles(void **unused)
     assert_int_equal(depth.buckets_count, 0);
     assert_true(depth.has_asks && depth.has_reserves);
     for (int i = 0; i < DEPTH_PERCENTILES; i++) {
-        assert_int_equal(depth.asks_uusd[i], 204);
-        assert_int_equal(depth.reserves_uusd[i], 102);
+        assert_int_equal(depth.asks_uusd[i], depth_step_up(200));
+        assert_int_equal(depth.reserves_uusd[i], depth_step_up(100));
     }
 }
 
@@ -119,9 +119,24 @@ static void percentiles_are_means_of_three_neighbours(void **unused)
     for (int i = 11; i >= 1; i--)
         block_add(&ladder, i, 1000 * i, 0);
     depth_of(&ladder.lot, &depth);
-    assert_int_equal(depth.asks_uusd[0], 2040); /* of 1000, 2000, 3000 */
-    assert_int_equal(depth.asks_uusd[2], 6120); /* of 5000, 6000, 7000 */
-    assert_int_equal(depth.asks_uusd[4], 10200);
+    assert_int_equal(depth.asks_uusd[0], depth_step_up(2000)); /* of 1000, 2000, 3000 */
+    assert_int_equal(depth.asks_uusd[2], depth_step_up(6000)); /* of 5000, 6000, 7000 */
+    assert_int_equal(depth.asks_uusd[4], depth_step_up(10000));
+}
+
+static void steps_are_a_twentieth(void **unused)
+{
+    (void)unused;
+    static const int64_t known[][2] = {{0, 1}, {1, 1}, {20, 20}, {21, 21}, {40, 40}, {41, 42}};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        assert_int_equal(depth_step_up(known[i][0]), known[i][1]);
+    PROP_FOR(p, 2000)
+    {
+        int64_t uusd = prop_range(&p, 1, 1000000000000);
+        int64_t step = depth_step_up(uusd);
+        prop_check(&p, step >= uusd && step <= uusd + uusd / 20 + 1);
+        prop_check(&p, depth_step_up(step) == step);
+    }
 }
 
 /* Whatever the ladder: each step has three accounts, and all blocks are counted once. */
@@ -154,6 +169,7 @@ int main(void)
         cmocka_unit_test(two_accounts_show_nothing),
         cmocka_unit_test(without_trade_there_is_no_step_but_percentiles),
         cmocka_unit_test(percentiles_are_means_of_three_neighbours),
+        cmocka_unit_test(steps_are_a_twentieth),
         cmocka_unit_test(no_step_speaks_of_fewer_than_three),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
