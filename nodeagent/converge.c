@@ -172,6 +172,11 @@ static void apply_one(struct converge *converge, const struct desired_lease *wan
         lease_take_order(lease, wanted);
     else if (!lease->order.json)
         lease->order = desired_lease_copy(wanted); /* taken up: its worker has what it needs */
+    if (wanted->has_notice && !lease->is_notice_wanted) {
+        lease->is_notice_wanted = true;
+        if (lease->worker)
+            worker_wake(lease->worker);
+    }
     if (wanted->want == LEASE_WANT_STOP) {
         lease->stop_grace_ms = wanted->stop_grace_ms;
         stop(converge, lease, "stopped");

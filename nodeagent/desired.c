@@ -56,6 +56,7 @@ static const char *lease_parse(json_t *json, struct desired_lease *ret_lease)
     struct desired_lease lease = {
         .epoch = json_i64(json, "epoch", 0),
         .want = str_equal_c(want, "stop") ? LEASE_WANT_STOP : LEASE_WANT_RUN,
+        .has_notice = json_i64(json, "interrupt_at_us", 0) > 0,
         .stop_grace_ms = json_i64(json, "stop_grace_s", STOP_GRACE_S) * 1000,
         .replica_index = json_i64(json, "replica_index", 0),
         .replica_count = json_i64(json, "replica_count", 1),
@@ -106,6 +107,11 @@ void desired_lease_finish(struct desired_lease *lease)
 const json_t *desired_lease_manifest(const struct desired_lease *lease)
 {
     return json_object_get(lease->json, "manifest");
+}
+
+struct str desired_lease_notice_signal(const struct desired_lease *lease)
+{
+    return json_str(desired_lease_manifest(lease), "notice_signal");
 }
 
 size_t desired_lease_devices_count(const struct desired_lease *lease)

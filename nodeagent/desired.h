@@ -21,6 +21,7 @@ struct desired_lease {
     char lease_id[ID_TEXT_SIZE];
     int64_t epoch; /* fencing token: a higher one supersedes */
     enum lease_want want;
+    bool has_notice; /* it will be interrupted */
     int64_t stop_grace_ms;
     int64_t replica_index;
     int64_t replica_count;
@@ -50,6 +51,8 @@ void desired_finish(struct desired *desired);
 /* A copy with its own reference to the JSON. */
 struct desired_lease desired_lease_copy(const struct desired_lease *lease);
 void desired_lease_finish(struct desired_lease *lease);
+/* Name of the signal that announces an interruption; NONE when its owner wants none. */
+struct str desired_lease_notice_signal(const struct desired_lease *lease);
 const json_t *desired_lease_manifest(const struct desired_lease *lease);
 /* The number of devices, and the hardware id at `at`. */
 size_t desired_lease_devices_count(const struct desired_lease *lease);

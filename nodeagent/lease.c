@@ -172,6 +172,7 @@ void lease_emit(const struct lease *lease, struct buf *to)
     json_put_bool(&out, "is_counting", lease->meter.is_counting);
     json_put_c(&out, "boot_id", lease->boot_id);
     json_put_bool(&out, "was_ready", lease->was_ready);
+    json_put_bool(&out, "was_noticed", lease->was_noticed);
     json_put_c(&out, "container_id", lease->container_id);
     json_put_c(&out, "image_id", lease->image_id);
     json_put_i64(&out, "stop_grace_ms", lease->stop_grace_ms);
@@ -223,6 +224,7 @@ struct lease *lease_read(struct str text)
     meter_read(json, &lease->meter);
     text_read(json, "boot_id", lease->boot_id, sizeof(lease->boot_id));
     lease->was_ready = json_bool(json, "was_ready", false);
+    lease->was_noticed = json_bool(json, "was_noticed", false);
     text_read(json, "container_id", lease->container_id, sizeof(lease->container_id));
     text_read(json, "image_id", lease->image_id, sizeof(lease->image_id));
     lease->stop_grace_ms = json_i64(json, "stop_grace_ms", 0);

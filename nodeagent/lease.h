@@ -50,6 +50,7 @@ struct lease {
     struct meter meter;
     char boot_id[40]; /* of the kernel under which the meter's marks were made */
     bool was_ready;
+    bool was_noticed;      /* its interruption was announced to the container */
     char container_id[80]; /* empty until made */
     char image_id[80];     /* "sha256:..." of its configuration */
     int64_t stop_grace_ms;
@@ -64,6 +65,7 @@ struct lease {
     /* not kept: */
     bool is_listed; /* in the broker's last answer */
     bool is_stop_wanted;
+    bool is_notice_wanted;
     bool is_over;          /* its worker has returned */
     int64_t saved_mono_ms; /* when the meter was last journaled */
     struct worker *worker; /* the thread that tends it, or NULL; owned by the agent */

@@ -15,11 +15,12 @@
 #include "broker/base/clock.h"
 #include "broker/base/log.h"
 
-#define LOOK_MS          1000
-#define FLUSH_MS         1000 /* the last output should be there before the end is told */
-#define SAVE_MS          5000 /* how stale the journaled meter may get */
-#define STACK_SIZE       (512 * 1024)
-#define UNKNOWN_PAUSE_MS 200
+#define LOOK_MS            1000
+#define FLUSH_MS           1000 /* the last output should be there before the end is told */
+#define SAVE_MS            5000 /* how stale the journaled meter may get */
+#define STACK_SIZE         (512 * 1024)
+#define UNKNOWN_PAUSE_MS   200
+#define NOTICE_SIGNAL_SIZE 16
 
 struct worker {
     struct worker_tools tools;
@@ -291,13 +292,32 @@ static int64_t look_ms(const struct worker *worker)
     return left_ms < 0 ? 0 : left_ms < LOOK_MS ? left_ms : LOOK_MS;
 }
 
+/* With the lock held: the signal that announces an interruption, once; "" for none. */
+static void notice_take(struct worker *worker, char ret_signal[NOTICE_SIGNAL_SIZE])
+{
+    struct lease *lease = worker->lease;
+    ret_signal[0] = '\0';
+    bool is_due = lease->is_notice_wanted && !lease->was_noticed && lease->order.json;
+    if (!is_due || (lease->state != LEASE_PROBING && lease->state != LEASE_RUNNING))
+        return;
+    lease->was_noticed = true;
+    roster_save(worker->tools.roster, lease);
+    struct str signal = desired_lease_notice_signal(&lease->order);
+    if (signal.at)
+        (void)str_format(ret_signal, NOTICE_SIGNAL_SIZE, "%.*s", STR_ARG(signal));
+    log_event(LOG_INFO, "interruption_noticed", "lease=%s epoch=%lld signal=%s", lease->lease_id,
+              (long long)lease->epoch, ret_signal[0] ? ret_signal : "none");
+}
+
 /* One turn after a look that saw the container run. */
 static void tend(struct worker *worker)
 {
     struct lease *lease = worker->lease;
+    char notice_signal[NOTICE_SIGNAL_SIZE];
     roster_lock(worker->tools.roster);
     readiness_apply(worker);
     observe(worker);
+    notice_take(worker, notice_signal);
     if (lease->is_stop_wanted && lease->state != LEASE_STOPPING) {
         if (!lease->stop_as[0])
             (void)str_format(lease->stop_as, sizeof(lease->stop_as), "stopped");
@@ -307,6 +327,8 @@ static void tend(struct worker *worker)
     bool is_stopping = lease->state == LEASE_STOPPING;
     int64_t grace_ms = lease->stop_grace_ms;
     roster_unlock(worker->tools.roster);
+    if (notice_signal[0])
+        worker->tools.runner->signal(worker->run, notice_signal);
     if (is_stopping)
         stop_drive(worker, grace_ms);
 }

@@ -16,6 +16,7 @@ IMAGE = "localhost/undercut-test:1"
 
 class ContainersTest(ApiCase):
     stack_options = {"has_podman": True}
+    settings = {"spot_notice_ms": 6000, "spot_tenure_ms": 500}
 
     @classmethod
     def prepare(cls):
@@ -149,6 +150,37 @@ class ContainersTest(ApiCase):
         self.assertEqual(ended["status_reason"], "stopped_by_owner")
         wait_until("the last words", 10, lambda: "bye" in self.tenant.call("GET", logs))
         self.assertEqual(self.tenant.get("/v1/balance")["escrow_uusd"], 0)
+
+    def test_spot_hears_of_its_end_and_the_winner_has_its_device(self):
+        for agent in self.agents[1:]:  # one machine sells
+            node = [n for n in agent.http.get("/v1/nodes")["data"] if n["name"] == agent.name][0]
+            agent.http.post(f"/v1/nodes/{node['node_id']}/reclaim", {})
+            self.addCleanup(agent.http.delete, f"/v1/nodes/{node['node_id']}/reclaim")
+        spot = self.tenant.post("/v1/workloads", self.sh(
+            "trap 'echo noticed' USR1; trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done",
+            tier="spot", notice_signal="SIGUSR1", stop_grace_s=3))
+        path = f"/v1/workloads/{spot['workload_id']}"
+        self.tenant.get(f"{path}?wait_for=running&timeout_s=30")
+        wait_until("its output", 20, lambda: "up" in self.tenant.call("GET", f"{path}/logs"))
+        winner = self.tenant.post("/v1/workloads", self.sh("echo mine; sleep 2"))
+        wait_until("the notice", 20, lambda: self.tenant.get(path)["interrupt_at"])
+        wait_until("the signal", 5, lambda: "noticed" in self.tenant.call("GET", f"{path}/logs"))
+        self.assertNotIn("bye", self.tenant.call("GET", f"{path}/logs"))  # it may go on until its grace
+        self.assertRegex(self.cli("ps").stdout, "running, out in [0-9]s")
+        self.assertRegex(self.cli("leases").stdout, "running, out in [0-9]s")
+        waiting = self.tenant.get(f"/v1/workloads/{winner['workload_id']}?expand=leases")
+        self.assertEqual((waiting["state"], waiting["leases"][0]["state"]), ("starting", "starting"))
+        wait_until("SIGTERM", 20, lambda: "bye" in self.tenant.call("GET", f"{path}/logs"))
+        done = self.until_state(self.tenant, winner["workload_id"], "stopped")
+        self.assertEqual(done["status_reason"], "completed")
+        first = self.tenant.get(f"{path}?expand=leases")["leases"][-1]
+        self.assertEqual((first["close_reason"], first["exit_code"]), ("preempted", 0))
+        # By its own clean exit it left before SIGKILL, and the winner began after it.
+        self.assertLess(first["closed_at"], first["interrupt_at"])
+        self.assertLess(first["closed_at"], done["leases"][0]["running_at"])
+        self.until_state(self.tenant, spot["workload_id"], "running")  # and the replica is back
+        self.assertEqual(self.tenant.get(f"{path}?expand=leases")["leases"][0]["epoch"], 2)
+        self.assert_healthy()
 
     def test_the_container_sees_walls(self):
         """No network but loopback, a read-only root, no capabilities, and its own index."""
