@@ -46,7 +46,7 @@ size_t carve_memory_size(const struct carve_input *input)
     size_t devices_count = devices_count_of(input);
     return padded(devices_count, sizeof(struct carve_block)) +
            padded(devices_count, sizeof(struct carve_key)) +
-           padded(input->nodes_count, sizeof(struct carve_node)) + 16;
+           input->nodes_count * sizeof(struct carve_node);
 }
 
 static void group_cut(struct carving *carving, uint32_t index)
@@ -70,6 +70,11 @@ static int64_t at_least_0(int64_t value)
     return value > 0 ? value : 0;
 }
 
+static int64_t least_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Blocks that are kept for wishes of their own size, whoever else wants some. */
 static int64_t blocks_kept(const struct carve_counts *counts, uint32_t size)
 {
@@ -78,8 +83,7 @@ static int64_t blocks_kept(const struct carve_counts *counts, uint32_t size)
     int64_t lacking = at_least_0(unmet - unsold);
     if (!counts->wanted_has_unmet)
         return wanted + lacking;
-    int64_t fresh = at_least_0(wanted - unmet);
-    return fresh + (lacking < wanted - fresh ? lacking : wanted - fresh);
+    return least_of(at_least_0(wanted - unmet) + lacking, wanted);
 }
 
 static int64_t ceil_div(int64_t a, int64_t b)
@@ -103,7 +107,7 @@ static int64_t halves_for(const struct carve_counts *counts, uint32_t size, int6
     int64_t share = ceil_div(left_over * sizes_count, sizes_count + (counts->wanted[size] > 0));
     int64_t needed = ceil_div(at_least_0(lacking), (int64_t)1 << size);
     int64_t most = share > needed ? share : needed;
-    return most < left_over ? most : left_over;
+    return least_of(most, left_over);
 }
 
 /* Which ---------------------------------------------------------------------------------------*/
@@ -112,14 +116,15 @@ static int tie_order(const void *a, const void *b)
 {
     const struct carve_key *left = a, *right = b;
     int order = memcmp(&left->tie, &right->tie, sizeof(left->tie));
-    return order != 0 ? order : (left->first > right->first) - (left->first < right->first);
+    return order != 0 ? order : left->first < right->first ? -1 : 1;
 }
 
 static int cost_order(const void *a, const void *b)
 {
     const struct carve_key *left = a, *right = b;
-    int order = (left->cost > right->cost) - (left->cost < right->cost);
-    return order != 0 ? order : tie_order(a, b);
+    if (left->cost != right->cost)
+        return left->cost < right->cost ? -1 : 1;
+    return tie_order(a, b);
 }
 
 static void block_halve(struct carving *carving, uint32_t index)
@@ -130,14 +135,11 @@ static void block_halve(struct carving *carving, uint32_t index)
         .group = block->group, .first = block->first + (1u << block->size), .size = block->size};
 }
 
-/* A node's last block of the size, in the order of ties, is the one that the size would miss. */
+/* A node's last block of the size, in the order of ties, is the one that the size would miss. What
+ * is larger than one size is larger than the next, so has_larger is never unset. */
 static void keys_cost(struct carving *carving, uint32_t size, uint32_t keys_count)
 {
     const struct carve_group *groups = carving->input->groups;
-    for (uint32_t i = 0; i < carving->input->nodes_count; i++) {
-        carving->nodes[i].others_count = 0;
-        carving->nodes[i].has_larger = false;
-    }
     for (uint32_t i = 0; i < carving->blocks_count; i++) {
         const struct carve_block *block = &carving->blocks[i];
         struct carve_node *node = &carving->nodes[groups[block->group].node];

@@ -25,6 +25,7 @@ static struct frag_node node_of(uint32_t count, const uint16_t *free_milli)
 {
     struct frag_node node = {.cpu_milli = 1000, .memory_mib = 1000, .model = 1,
                              .devices_count = count};
+    memset(node.free_milli, 1, sizeof(node.free_milli)); /* what is no device must not count */
     for (uint32_t i = 0; i < count; i++)
         node.free_milli[i] = free_milli[i];
     return node;
@@ -74,6 +75,7 @@ static void room_is_needed_of_every_kind(void **state)
     }
     const struct frag_node full = node_of(1, (const uint16_t[]){0});
     assert_false(frag_fit_find(&types, &full, 0, &one).fits);
+    assert_int_equal(frag_fit_find(&types, &full, 5, &one).delta, 0);
     const struct frag_need any_model_without_devices = {.models = 2};
     assert_true(frag_fit_find(&types, &node, 0, &any_model_without_devices).fits);
 }
@@ -82,7 +84,7 @@ static void two_devices_are_the_fullest_that_fit(void **state)
 {
     (void)state;
     const struct frag_type list[] = {{one, 1}};
-    const struct frag_node node = node_of(5, (const uint16_t[]){1000, 400, 700, 500, 500});
+    const struct frag_node node = node_of(6, (const uint16_t[]){1000, 400, 700, 500, 500, 500});
     const struct frag_need two = {.models = 1, .devices_count = 2, .device_milli = 450};
     assert_true(frag_types_start(&types, list, 1));
     struct frag_fit fit = frag_fit_find(&types, &node, frag_measure(&types, &node), &two);
@@ -105,6 +107,8 @@ static void what_is_out_of_range_is_refused(void **state)
     };
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
         assert_false(frag_types_start(&types, &rows[i], 1));
+    const struct frag_type most = {{.devices_count = FRAG_DEVICES_MAX, .device_milli = 1}, 0};
+    assert_true(frag_types_start(&types, &most, 1));
     for (uint32_t i = 0; i < ARRAY_COUNT(many); i++)
         many[i] = (struct frag_type){one, FRAG_WEIGHT_MAX};
     assert_false(frag_types_start(&types, many, FRAG_TYPES_MAX + 1));
@@ -193,6 +197,8 @@ static struct frag_node any_node(struct prop *p)
                              .memory_mib = prop_range(p, 0, 100),
                              .model = (uint64_t)prop_range(p, 1, 2),
                              .devices_count = (uint32_t)prop_range(p, 0, 5)};
+    for (uint32_t i = 0; i < FRAG_DEVICES_MAX; i++)
+        node.free_milli[i] = (uint16_t)prop_range(p, 0, 1000);
     for (uint32_t i = 0; i < node.devices_count; i++)
         node.free_milli[i] = prop_chance(p, 50) ? 1000 : (uint16_t)(prop_range(p, 0, 10) * 100);
     return node;
@@ -214,6 +220,8 @@ static void fit_check(struct prop *p, const struct frag_type *list, uint32_t cou
         return;
     struct frag_node after = *node;
     frag_node_take(&after, need, fit.devices);
+    prop_check(p, after.cpu_milli == node->cpu_milli - need->cpu_milli);
+    prop_check(p, after.memory_mib == node->memory_mib - need->memory_mib);
     prop_check(p, (uint32_t)__builtin_popcount(fit.devices) == need->devices_count);
     prop_check(p, slow_measure(list, count, &after) - before == fit.delta);
     for (uint32_t i = 0; need->devices_count == 1 && i < node->devices_count; i++) {
@@ -265,6 +273,7 @@ static void the_cache_reckons_only_what_changed(void **state)
         assert_true(frag_cache_fit(&cache, 0, 0)->fits);
         assert_false(frag_cache_fit(&cache, 0, 1)->fits);
         assert_int_equal(frag_cache_fit(&cache, 1, 0)->devices, 1);
+        assert_int_equal(frag_cache_fit(&cache, 1, 0)->delta, 500);
         assert_int_equal(cache.found_count, 3);
     }
     frag_node_take(&nodes[0], &half, 1);
