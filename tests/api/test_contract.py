@@ -10,6 +10,8 @@ from harness import ApiCase, FakeNode, manifest
 class ContractTest(ApiCase):
     """Ada has one of everything."""
 
+    settings = {"sealed_age_ms": 300}
+
     @classmethod
     def prepare(cls):
         cls.contract = Contract()
@@ -40,6 +42,7 @@ class ContractTest(ApiCase):
         node.plain.on_exchange = noting.on_exchange
         spare = FakeNode(self.broker.url, account)
         spare.plain.on_exchange = noting.on_exchange
+        lot = "region=eu-west&device_class=cpu-1c2g&block_size=1&tier=flexible&trust=unverified"
         rows = {
             "account_create": lambda: noting.post("/v1/accounts", {"name": "x", "email": "a@b.org"}),
             "account_get": lambda: ada.get("/v1/account"),
@@ -55,6 +58,7 @@ class ContractTest(ApiCase):
             "event_stream": lambda: ada.get("/v1/events?after=0"),
             "lease_list": lambda: self.bob.get("/v1/leases?role=operator&limit=1"),
             "lease_get": lambda: ada.get(f"/v1/leases/{self.lease_id}"),
+            "workload_explain": lambda: ada.get(f"/v1/workloads/{wid}/explain"),
             "workload_delete": lambda: ada.delete(f"/v1/workloads/{wid}"),
             "node_token_create": lambda: account.post("/v1/node-tokens", {"region": "us-east"}),
             "node_enrol": spare.enrol,
@@ -62,12 +66,23 @@ class ContractTest(ApiCase):
             "node_logs": lambda: spare.answered(f"/v1/nodes/{spare.node_id}/logs", {"chunks": []}),
             "node_list": lambda: self.bob.get("/v1/nodes"),
             "node_get": lambda: self.bob.get(f"/v1/nodes/{node.node_id}"),
+            "node_reclaim": lambda: account.post(f"/v1/nodes/{spare.node_id}/reclaim", {}),
+            "node_resume": lambda: account.delete(f"/v1/nodes/{spare.node_id}/reclaim"),
             "node_delete": lambda: account.delete(f"/v1/nodes/{spare.node_id}"),
             "ask_put": lambda: account.put("/v1/asks/rtx-4090/us-east", {"price_uusd_per_device_hour": 5}),
             "ask_list": lambda: account.get("/v1/asks"),
             "ask_delete": lambda: account.delete("/v1/asks/rtx-4090/us-east"),
             "round_list": lambda: noting.get("/v1/rounds?awarded=true"),
             "round_get": lambda: self.audited_round(noting),
+            "round_openings": lambda: self.openings(noting),
+            "log_head": lambda: noting.get("/v1/log/head"),
+            "log_leaves": lambda: noting.get("/v1/log/leaves?limit=2"),
+            "log_consistency": lambda: noting.get("/v1/log/consistency?before=1&size=1"),
+            "market_candles": lambda: noting.get(f"/v1/market/candles?{lot}&step=1m"),
+            "market_depth": lambda: self.until(
+                "the depth", lambda: noting.raw("GET", f"/v1/market/depth?{lot}")[0] == 200),
+            "market_stats": lambda: noting.get(f"/v1/market/stats?{lot}"),
+            "market_cheapest": lambda: noting.get("/v1/market/cheapest"),
             "price_list": lambda: noting.get("/v1/prices?region=eu-west"),
             "device_class_list": lambda: noting.get("/v1/device-classes"),
             "region_list": lambda: noting.get("/v1/regions"),
@@ -100,6 +115,10 @@ class ContractTest(ApiCase):
         self.assertEqual(len(sold), audited["awards_count"])
         return public
 
+    def openings(self, noting):
+        number = noting.get("/v1/rounds?awarded=true")["data"][-1]["round"]
+        return noting.get(f"/v1/rounds/{number}/openings")
+
     def test_the_served_document_is_the_one_in_the_repository(self):
         served = self.broker.http().get("/openapi.json")
         self.assertEqual(set(served["paths"]), set(self.contract.document["paths"]))
@@ -112,7 +131,7 @@ class ContractTest(ApiCase):
             if not operation.has_body or operation.scope in ("node", "admin"):
                 continue
             path = operation.path.replace("{workload}", "w").replace("{class}", "rtx-4090").replace(
-                "{region}", "eu-west")
+                "{region}", "eu-west").replace("{node_id}", "node_" + "0" * 26)
             with self.subTest(operation=operation.id):
                 status, _, body = self.ada.raw(operation.method, path, {"nonsense": 1})
                 problem = json.loads(body)
