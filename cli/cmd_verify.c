@@ -82,7 +82,7 @@ static void print_lines(const struct verify_report *report)
     char at[32] = "never";
     if (report->signed_at_us > 0)
         clock_format(report->signed_at_us, at);
-    printf("log of %lld leaves, head signed at %s\n", (long long)report->size, at);
+    printf("log of %lld leaves, head signed at %s; checks made:\n", (long long)report->size, at);
     for (int check = 1; check < VERIFY_CHECK_COUNT; check++)
         printf("  %-12s %8lld  %s\n", verify_check_name((enum verify_check)check),
                (long long)report->counts[check], what[check]);

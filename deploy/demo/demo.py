@@ -285,6 +285,43 @@ def ledger_show(stack, tenant, operators, batch):
         raise DemoError(f"leases say {usd(batch.metered_uusd())}, escrow moved {usd(held - back)}, paid {usd(paid)}")
 
 
+def verify(stack, key, *words):
+    """`undercut verify`: (did it hold, what it said)."""
+    env = {**os.environ, "UNDERCUT_URL": stack.broker.url, "UNDERCUT_API_KEY": key, "NO_COLOR": "1"}
+    done = subprocess.run([stack.program("undercut"), "verify", *words], capture_output=True, text=True, env=env,
+                          stdin=subprocess.DEVNULL, timeout=60, check=False)
+    if done.returncode not in (0, 11):
+        raise DemoError(f"undercut verify: exit {done.returncode}: {done.stdout}{done.stderr}")
+    return done.returncode == 0, done.stdout
+
+
+def transcript_verify(stack, tenant, workload, batch):
+    """An auditor holds the market to its word, the tenant too; then one byte of a copy is changed."""
+    folder = os.path.join(stack.folder, "transcript")
+    os.makedirs(os.path.join(folder, "promises"))
+    with open(os.path.join(folder, "promises", "fractal.json"), "w", encoding="ascii") as f:
+        stacks.json.dump(workload["promise"], f)
+    for who, key, words in (("an auditor, from files", stack.admin_key, ["--download", "--dir", folder]),
+                            ("the tenant, over the API", tenant.key, [])):
+        holds, said = verify(stack, key, *words, "--from", "1")
+        print(f"$ undercut verify    # {who}\n  " + said.rstrip().replace("\n", "\n  "))
+        if not holds:
+            raise DemoError("the market's own transcript does not hold")
+    name = os.path.join(folder, "rounds", f"{batch.leases[0]['round']}.json")
+    with open(name, encoding="ascii") as f:
+        opened = stacks.json.load(f)
+    record = bytearray(base64.b64decode(opened["record_base64"]))
+    record[-8] ^= 1
+    opened["record_base64"] = base64.b64encode(record).decode()
+    with open(name, "w", encoding="ascii") as f:
+        stacks.json.dump(opened, f)
+    holds, said = verify(stack, "", "--dir", folder)
+    print(f"one bit of round {batch.leases[0]['round']} changed in the copy:\n  "
+          + "\n  ".join(line.strip() for line in said.splitlines()[-2:]))
+    if holds:
+        raise DemoError("a changed transcript was taken for true")
+
+
 def demo(stages):
     stages.next("starting PostgreSQL, Redis, container engine, broker")
     print("demo settings: " + ", ".join(f"{k}={v}" for k, v in QUICK.items()))
@@ -307,6 +344,8 @@ def demo(stages):
         picture_write(batch, render, os.path.join(stacks.ROOT, "var", "demo.png"))
         stages.next("the ledger")
         ledger_show(stack, tenant, operators, batch)
+        stages.next("holding the market to its word")
+        transcript_verify(stack, tenant, workload, batch)
         stages.next(None)
         print("\n== seconds per stage")
         table(("stage", "s"), [(name, f"{s:.1f}") for name, s in stages.rows]
