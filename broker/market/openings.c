@@ -144,6 +144,10 @@ static void decide_direct(struct openings *openings, const struct record_direct 
                           const struct direct_places *at)
 {
     const struct rfq_result *outcome = &direct->outcome;
+    /* A bid has no ask that could end: it opens with the workload it was made for. */
+    for (uint32_t i = 0; i < direct->candidates_count; i++)
+        if (direct->candidates[i].kind == DIRECT_PRICE_BID && has(openings, at->direct, IS_OPEN))
+            openings->flags[at->candidates + i] |= IS_OPEN;
     bool is_tenant = has(openings, at->direct, IS_OWN);
     bool is_open = has(openings, at->direct, IS_OPEN) &&
                    all_open(openings, at->candidates, direct->candidates_count);
