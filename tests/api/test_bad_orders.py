@@ -50,7 +50,7 @@ class BadOrdersTest(ApiCase):
         self.tenant.delete(f"/v1/workloads/{made['workload_id']}")
 
     def test_what_comes_after_a_freeze_belongs_to_the_next_round_and_says_so(self):
-        """Each message is a leaf of the round that its promise names, and of no other."""
+        """Each message is a leaf of the round and the place that its promise names."""
         self.node(price=700000)
         promises = []
         for price in (5, 6, 7):
