@@ -6,7 +6,6 @@
 #define PRIOR_OBSERVED_MS    (200 * MS_PER_HOUR)
 #define KEPT_PER_DAY_PPM     977160 /* 2^(-1/30) */
 #define PPM_ONE              1000000
-#define FORGOTTEN_AFTER_DAYS 2000   /* nothing of any history is left */
 
 void failure_history_forget(struct failure_history *history, int64_t day)
 {
@@ -14,8 +13,7 @@ void failure_history_forget(struct failure_history *history, int64_t day)
     if (day <= history->day)
         return;
     int64_t days = day - history->day;
-    if (days > FORGOTTEN_AFTER_DAYS)
-        history->failures_milli = history->observed_ms = 0;
+    /* Within 2000 days nothing is left of any history. */
     for (int64_t i = 0; i < days && history->observed_ms + history->failures_milli > 0; i++) {
         history->failures_milli = mul_div_floor(history->failures_milli, KEPT_PER_DAY_PPM, PPM_ONE);
         history->observed_ms = mul_div_floor(history->observed_ms, KEPT_PER_DAY_PPM, PPM_ONE);

@@ -2,7 +2,8 @@
 
 The code is in the house's own format, so a binary operator has a space on either side, a pointer's star
 has not, and a statement ends where its line does. Comments, strings, declarations of types, must() and
-preprocessor lines other than #define of a number are left alone.
+preprocessor lines other than #define of a number are left alone. So are two things where a slip changes
+nothing: the equal sign of the larger or smaller of two (a < b ? a : b), and the middle of a binary search.
 """
 
 import dataclasses
@@ -20,7 +21,9 @@ STEP = re.compile(r"\+\+|--")
 NUMBER = re.compile(r"(?<![\w.\"'])(0x[0-9a-fA-F]+|\d+)(?=(?:u|l|U|L)*\b)(?![\w.]*[g-tv-zG-KM-TV-Z.])")
 CONDITION = re.compile(r"\b(if|while) \(")
 BOOLEAN = re.compile(r"\b(true|false)\b")
-STATEMENT = re.compile(r"^( +)(?=[a-z_*+(])(?!return\b|goto\b|static\b|const\b|struct\b|enum\b|u?int\d|size_t\b|bool\b|char\b|"
+EXTREME = re.compile(r"([\w.>\[\]-]+)( [<>] )([\w.>\[\]-]+) \? (?:\1 : \3|\3 : \1);")
+MIDDLE = re.compile(r"low \+ \(high - low\) / 2")
+STATEMENT = re.compile(r"^( +)(?=[a-z_*+])(?!return\b|goto\b|static\b|const\b|struct\b|enum\b|u?int\d|size_t\b|bool\b|char\b|"
                        r"case\b|default\b|if\b|for\b|while\b|else\b|do\b|must|uint|__int128|void \*|\})"
                        r"([^\n{}]*;)$", re.M)
 
@@ -70,12 +73,18 @@ def closing(text, opened):
 
 def edits(code):
     """(start, end, replacement, kind) of every fault that can be put into `code`."""
+    extremes = {match.start(2) for match in EXTREME.finditer(code)}
     for match in OPERATOR.finditer(code):
         for other in SWAPS[match.group()]:
+            if match.start() in extremes and "=" in other and other[1] == match.group()[1]:
+                continue
             yield match.start(), match.end(), other, "operator"
     for match in STEP.finditer(code):
         yield match.start(), match.end(), "--" if match.group() == "++" else "++", "operator"
+    middles = {match.end() - 1 for match in MIDDLE.finditer(code)}
     for match in NUMBER.finditer(code):
+        if match.start() in middles:
+            continue
         value = int(match.group(1), 0)
         for other in [value + 1, *([value - 1] if value else [])]:
             yield match.start(1), match.end(1), str(other), "constant"

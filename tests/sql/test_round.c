@@ -240,6 +240,25 @@ static void an_award_now_waits_for_no_round(void **unused)
     assert_string_equal(world_ask(&world, "select count(*) from rounds"), "2");
 }
 
+/* Two regions alike: one order is served at once, the other by a round. */
+static void taking_now_gives_what_a_round_of_one_workload_gives(void **unused)
+{
+    (void)unused;
+    world_do(&world, "select fx.make_node(i, 1 + i, 'eu-west', 'cpu-1c2g', 1, 6000 + 4000 * i),"
+                     " fx.make_node(3 + i, 1 + i, 'us-east', 'cpu-1c2g', 1, 6000 + 4000 * i)"
+                     " from generate_series(1, 3) i");
+    leader_turn(leader);
+    world_do(&world, "select fx.make_workload(1, 1, 2, 20000, '{\"award\": \"now\"}'),"
+                     " fx.make_workload(2, 1, 2, 20000, '{\"regions\": [\"us-east\"]}')");
+    leader_turn_now(leader);
+    leader_turn(leader);
+    assert_string_equal(
+        world_ask(&world, "select string_agg(kind, ' ' order by round) from rounds"),
+        "auction now auction");
+    assert_string_equal(awards(), "w1:0:node-1:18000 w1:1:node-2:18000 "
+                                  "w2:0:node-4:18000 w2:1:node-5:18000");
+}
+
 static void a_crash_after_the_freeze_voids_the_round(void **unused)
 {
     (void)unused;
@@ -339,6 +358,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_wish_that_cannot_pay_shuts_nobody_out, setup, teardown),
         cmocka_unit_test_setup_teardown(an_idle_eight_is_broken_last, setup, teardown),
         cmocka_unit_test_setup_teardown(an_award_now_waits_for_no_round, setup, teardown),
+        cmocka_unit_test_setup_teardown(taking_now_gives_what_a_round_of_one_workload_gives, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_crash_after_the_freeze_voids_the_round, setup, teardown),
         cmocka_unit_test_setup_teardown(a_leader_that_was_overtaken_cannot_commit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_that_leaves_during_the_round_is_left_out, setup,

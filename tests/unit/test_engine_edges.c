@@ -119,14 +119,25 @@ static void thin_leaves_join_and_keep_their_keys(void **state)
     key_set_finish(&set);
 }
 
-static void adders_of_nobody_are_even(void **state)
+/* Two sellers in turn, adders 1, 9, 2, 6: even means 2 and 8, rounded up. */
+static void adders_are_even_per_seller_and_only_for_a_gang(void **state)
 {
     (void)state;
-    const struct record_demand gang = {.k = 2, .kmin = 2};
-    struct record_block block = {.adder_uusd_per_hour = 7};
-    adders_make_even(NULL, 0, &gang, 1);
-    adders_make_even(&block, 1, &gang, 1);
-    assert_int_equal(block.adder_uusd_per_hour, 7);
+    static const int64_t before[] = {1, 9, 2, 6}, after[] = {2, 8, 2, 8};
+    static const struct record_demand demands[] = {
+        {.k = 3, .kmin = 1}, {.k = 1, .kmin = 1}, {.k = 2, .kmin = 2}};
+    for (uint32_t demands_count = 0; demands_count <= 3; demands_count++) {
+        struct record_block blocks[4] = {0};
+        for (uint32_t i = 0; i < 4; i++) {
+            blocks[i].owner.bytes[15] = i % 2;
+            blocks[i].adder_uusd_per_hour = before[i];
+        }
+        adders_make_even(blocks, 4, demands, demands_count);
+        for (uint32_t i = 0; i < 4; i++)
+            assert_int_equal(blocks[i].adder_uusd_per_hour,
+                             demands_count == 3 ? after[i] : before[i]);
+    }
+    adders_make_even(NULL, 0, demands, 3);
 }
 
 enum { KIND_AT = 6 }; /* behind the magic and the version */
@@ -165,7 +176,7 @@ int main(void)
         cmocka_unit_test(a_book_without_lots_or_with_a_full_one),
         cmocka_unit_test(room_that_is_there_is_not_taken_again),
         cmocka_unit_test(thin_leaves_join_and_keep_their_keys),
-        cmocka_unit_test(adders_of_nobody_are_even),
+        cmocka_unit_test(adders_are_even_per_seller_and_only_for_a_gang),
         cmocka_unit_test(a_void_record_with_anything_in_it_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

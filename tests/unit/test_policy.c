@@ -185,6 +185,10 @@ static void an_adder_is_rounded_up_by_less_than_one(void **state)
     assert_int_equal(adder_for(&fresh, MS_PER_HOUR, 1, MONEY_MAX), 1);
     assert_int_equal(adder_for(&fresh, MS_PER_HOUR, 100, MONEY_MAX), 1);
     assert_int_equal(adder_for(&fresh, MS_PER_HOUR, 101, MONEY_MAX), 2);
+    /* One part in 720 billion over a whole number is rounded up too. */
+    const struct failure_history odd = {.failures_milli = 1, .observed_ms = 360002};
+    assert_int_equal(adder_for(&odd, 1, 360000000, MONEY_MAX), 1);
+    assert_int_equal(adder_for(&odd, 1, 360000001, MONEY_MAX), 2);
     /* One microdollar in a hundred more than a whole number of them is one more. */
     const struct failure_history exact = {.observed_ms = 1800 * MS_PER_HOUR};
     assert_int_equal(adder_for(&exact, 1, 3600000000, MONEY_MAX), 1);
