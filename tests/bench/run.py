@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 BENCHES = {
     "http": ["bench_http"],
     "market": ["bench_market"],
-    "auction": ["bench_placement"],
+    "auction": ["bench_auction", "bench_placement"],
     "placement": ["bench_placement"],
     "simulation": ["bench_simulation"],
 }
