@@ -11,6 +11,7 @@
 
 #include "broker/base/clock.h"
 #include "cli/call.h"
+#include "cli/explain.h"
 #include "cli/manifest.h"
 #include "cli/show.h"
 #include "cli/table.h"
@@ -65,7 +66,7 @@ const struct command commands_workload[] = {
     {"apply", "-f FILE", "Make a workload be what the file says; safe to repeat",
      "  undercut apply -f workload.yaml\n  undercut apply -f - --name trainer < workload.json\n",
      apply_options, apply, 0, 0},
-    {"plan", "-f FILE", "What apply would change; exit code 10 when anything",
+    {"plan", "-f FILE", "What apply would change and what it may cost; exit code 10 when anything",
      "  undercut plan -f workload.yaml\n", apply_options, plan, 0, 0},
     {"ps", "[-a]", "List workloads", "  undercut ps -a --label team=ml\n", ps_options, ps, 0, 0},
     {"get", "WORKLOAD", "One workload with its leases", "  undercut get trainer --json\n", NULL,
@@ -252,6 +253,8 @@ static int apply_file(struct cli *cli, const struct args *args, bool is_dry, boo
         else
             printf("%s: %s%.*s%s%.*s\n", name, is_dry ? "would be " : "", STR_ARG(change),
                    state.at ? ", " : "", STR_ARG(state));
+        if (is_plan && !cli->is_json)
+            explain_print(json_object_get(json_object_get(reply.json, "dry_run"), "explain"));
         if (is_plan && !str_equal_c(change, "none"))
             code = EXIT_CHANGES;
     }

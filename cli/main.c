@@ -14,9 +14,9 @@
 #include "cli/call.h"
 #include "cli/cli.h"
 
-static const struct command *const tables[] = {commands_workload, commands_market, commands_verify,
-                                               commands_account};
-static const char *const titles[] = {"Workloads", "Market, nodes and asks",
+static const struct command *const tables[] = {commands_workload, commands_market, commands_history,
+                                               commands_verify, commands_account};
+static const char *const titles[] = {"Workloads", "Market, nodes and asks", "What was, and why",
                                      "Holding it to its word", "Account and money"};
 
 static const struct option common_options[] = {

@@ -54,6 +54,11 @@ class CliLiveTest(ApiCase):
         balance = self.cli_json("balance")
         self.assertLess(balance["wallet_uusd"], 25000000)
         self.assertIn("credit", self.cli("ledger"))
+        lot = ("rtx-4090", "eu-west", "--trust", "simulated")
+        self.until("candles", lambda: self.cli_json("market", "candles", *lot, "--step", "1d")["data"])
+        self.assertIn("awards", self.cli("market", "stats", *lot))
+        self.assertIn("rtx-4090", self.cli("market", "cheapest", "--class", "rtx-4090"))
+        self.assertIn("hello", self.cli("explain", "hello"))
 
     def test_a_command_that_fails_ends_with_its_own_code(self):
         self.cli("run", "--gpu", "rtx-4090", "--max", "0.60", "--trust", "simulated", "-e", "UNDERCUT_SIM_RUN_S=0",

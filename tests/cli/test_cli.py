@@ -361,6 +361,66 @@ class CliTest(unittest.TestCase):
         self.assertEqual(json.loads(self.broker.requests[0][3]),
                          {"account_id": "acct_1", "amount_uusd": 25500000, "memo": "hi"})
 
+    def test_pictures_of_the_market_and_why(self):
+        lot = {"region": "eu-west", "device_class": "rtx-4090", "block_size": 1, "tier": "flexible", "trust": "unverified"}
+        candles = [{"at": f"2026-01-01T00:0{2 - i}:00Z", "open_uusd_per_hour": p, "high_uusd_per_hour": p,
+                    "low_uusd_per_hour": p, "close_uusd_per_hour": p, "vwap_uusd_per_hour": None, "awards_count": 1,
+                    "unmet_count": None} for i, p in enumerate((400000, None, 300000))]
+        change = {**lot, "constraint": "price", "price_uusd_per_hour": 350000, "reserve_uusd_per_hour": 385000,
+                  "source": "index"}
+        told = {"at": "2026-01-01T00:00:00Z", "would_win": False, "wanted": 1, "wanted_min": 1, "blocks_count": 5,
+                "rejections": [{"constraint": "region", "blocks_lost": 2}, {"constraint": "price", "blocks_lost": 3}],
+                "blocks_left": 0, "lot": {**lot, "price_uusd_per_hour": 350000, "source": "index",
+                                          "price_p50_uusd_per_hour": 340000, "price_p90_uusd_per_hour": 360000,
+                                          "start_p50_ms": 2000, "start_p90_ms": 8000, "recent_rounds": []},
+                "smallest_change": change, "changes": [change, {**change, "constraint": "count", "min_replicas": 2},
+                                                       {**change, "constraint": "time", "wait_ms": 9000}]}
+        sums = {"rounds_count": 4, "lots_count": 4, "blocks_count": 4, "sold_count": 1, "would_count": 3,
+                "revenue_uusd_per_hour": 310000, "would_revenue_uusd_per_hour": 900000}
+        answers = {
+            ("market", "candles", "rtx-4090", "eu-west", "--step", "1h"): (
+                "/v1/market/candles", {"data": candles, "next_cursor": None, "has_more": False},
+                ["▁ █", "$0.30 to $0.40"]),
+            ("market", "depth", "rtx-4090", "eu-west", "--tier", "spot"): (
+                "/v1/market/depth", {**lot, "at": "2026-01-01T00:00:00Z", "round": 7, "index_uusd_per_hour": 350000,
+                                     "buckets": [{"edge_bp": 200, "blocks_count": 8, "accounts_count": 3},
+                                                 {"edge_bp": None, "blocks_count": 4, "accounts_count": 4}],
+                                     "asks_uusd_per_hour": [1, 2, 3, 4, 500000], "reserves_uusd_per_hour": None},
+                ["up to + 2 %", "█ 8 blocks of 3 accounts", "p90 $0.50", "reserves: too few"]),
+            ("market", "stats", "rtx-4090", "eu-west", "--hours", "48"): (
+                "/v1/market/stats", {"index_uusd_per_hour": 350000, "prices_uusd_per_hour": [1, 2, 3, 4, 5],
+                                     "awards_count": 9, "fill_ratio_bp": 9000, "fill_p50_ms": 1000, "fill_p90_ms": 4000,
+                                     "interruptions_count": 2, "interruptions_per_1000_block_hours": 5},
+                ["90.0 %", "p90 4.0 s", "5 in 1000 block-hours"]),
+            ("market", "cheapest"): (
+                "/v1/market/cheapest", {"data": [{**lot, "vram_mib": 24564, "price_uusd_per_device_hour": 310000,
+                                                  "source": "index", "round": 7}], "next_cursor": None, "has_more": False},
+                ["$0.31", "24564"]),
+            ("explain", "job"): (
+                "/v1/workloads/job/explain", {"name": "job", "state": "auctioning", "replicas_auctioning": 1,
+                                              "explain": told},
+                ["-2     region         blocks in regions that are not asked for", "p90 $0.36",
+                 "smallest change: price: a reserve of $0.385", "or count: min_replicas of 2", "or time: wait 9 s"]),
+            ("ask", "explain", "rtx-4090", "eu-west"): (
+                "/v1/asks/rtx-4090/eu-west/explain",
+                {"devices": {"offered": 1, "devices_count": 2, "leased": 1}, "rounds": [{"round": 7, "lots": [
+                    {**lot, "fate": "above_index", "blocks_count": 1, "sold_count": 0, "index_uusd_per_hour": 300000,
+                     "score_uusd_per_hour": 320000, "gap_uusd_per_hour": 20000}]}]},
+                ["1 of 2 devices are offered, 1 leased", "above_index", "$0.02"]),
+            ("ask", "backtest", "rtx-4090", "eu-west", "--price", "0.29/hr"): (
+                "/v1/asks/rtx-4090/eu-west/backtest", {"replayed": sums, "estimated": sums}, ["replayed", "$0.90"]),
+        }
+        for words, (path, answer, said) in answers.items():
+            with self.subTest(words=words):
+                self.broker.answers["GET", path] = (200, answer)
+                out = self.expect(0, *words).stdout
+                for each in said:
+                    self.assertIn(each, out)
+                self.assertEqual(json.loads(self.expect(0, *words, "--json").stdout),
+                                 answer["data"] if words[1] == "cheapest" else answer)
+        self.assertIn("price_uusd_per_device_hour=290000", self.broker.requests[-1][2])
+        self.expect(2, "ask", "backtest", "rtx-4090", "eu-west")
+
     def test_clear_is_the_market_s_own_clearing(self):
         lots = {"seed": "00" * 32, "sellers": {"A": {"ask": 200}, "B": {"ask": 250}, "C": {"ask": 310}, "D": {"ask": 400}},
                 "workloads": {"a": {"reserve": 600, "k": 1}, "b": {"reserve": 500, "k": 1},
