@@ -74,12 +74,13 @@ static enum flow_next ask_explain_load(struct flow *flow)
 
 static void put_devices(struct json_out *out, const struct hindsight_ask_out *ask)
 {
-    int64_t held_back = ask->silent_count + ask->opted_out_count + ask->floor_differs_count +
-                        ask->suspect_count + ask->leased_count;
+    int64_t held_back = ask->silent_count + ask->opted_out_count + ask->reclaimed_count +
+                        ask->floor_differs_count + ask->suspect_count + ask->leased_count;
     json_object_open(out, "devices");
     json_put_i64(out, "devices_count", ask->devices_count);
     json_put_i64(out, "silent", ask->silent_count);
     json_put_i64(out, "opted_out", ask->opted_out_count);
+    json_put_i64(out, "reclaimed", ask->reclaimed_count);
     json_put_i64(out, "floor_differs", ask->floor_differs_count);
     json_put_i64(out, "suspect", ask->suspect_count);
     json_put_i64(out, "leased", ask->leased_count);

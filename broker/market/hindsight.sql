@@ -40,12 +40,13 @@ order by s.round desc;
 -- scope: account
 -- in: account_id uuid, region text, class text
 -- out: price_uusd_per_device_hour int8, spot_multiplier_bp int4, guaranteed_multiplier_bp int4, is_standing bool,
---      devices_count int8, silent_count int8, opted_out_count int8, floor_differs_count int8,
---      suspect_count int8, leased_count int8
+--      devices_count int8, silent_count int8, opted_out_count int8, reclaimed_count int8,
+--      floor_differs_count int8, suspect_count int8, leased_count int8
 select a.price_uusd_per_device_hour, a.spot_multiplier_bp, a.guaranteed_multiplier_bp,
     a.withdrawn_at is null as is_standing, count(d.why) as devices_count,
     count(*) filter (where d.why = 'silent') as silent_count,
     count(*) filter (where d.why = 'opted_out') as opted_out_count,
+    count(*) filter (where d.why = 'reclaimed') as reclaimed_count,
     count(*) filter (where d.why = 'floor_differs') as floor_differs_count,
     count(*) filter (where d.why = 'suspect') as suspect_count,
     count(*) filter (where d.why = 'leased') as leased_count
@@ -54,6 +55,7 @@ left join lateral (
     select case
         when n.state <> 'live' then 'silent'
         when not n.is_opted_in then 'opted_out'
+        when coalesce(n.reclaimed_at, d.reclaimed_at) is not null then 'reclaimed'
         when coalesce(floor_of(n.floors, d.class), a.price_uusd_per_device_hour) <> a.price_uusd_per_device_hour
             then 'floor_differs'
         when n.suspect_until > now() then 'suspect'

@@ -151,7 +151,7 @@ on conflict do nothing;
 with counted as (
     select d.node_id, d.class, count(*) as devices_count, count(*) filter (where d.lease_id is null) as free_count
     from devices d
-    where d.is_present and d.class is not null
+    where d.is_present and d.class is not null and d.reclaimed_at is null
     group by d.node_id, d.class
 ), offered as (
     select g.block_size, n.region, d.class, n.trust, sum(d.devices_count / g.block_size) as blocks_count,
@@ -160,7 +160,7 @@ with counted as (
     join nodes n using (node_id)
     join asks a on a.account_id = n.account_id and a.class = d.class and a.region = n.region
     cross join (values (1), (2), (4), (8)) g (block_size)
-    where n.state = 'live' and n.is_opted_in and a.withdrawn_at is null and d.devices_count >= g.block_size
+    where n.state = 'live' and n.is_opted_in and n.reclaimed_at is null and a.withdrawn_at is null and d.devices_count >= g.block_size
       and coalesce(floor_of(n.floors, d.class), a.price_uusd_per_device_hour) = a.price_uusd_per_device_hour
     group by 1, 2, 3, 4
 ), forgotten as (

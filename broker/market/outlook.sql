@@ -49,9 +49,10 @@ from nodes n
 join lateral (
     select e.class, count(*) as devices_count, count(*) filter (where e.lease_id is null) as free_count
     from devices e
-    where e.node_id = n.node_id and e.is_present and e.class is not null
+    where e.node_id = n.node_id and e.is_present and e.class is not null and e.reclaimed_at is null
     group by e.class) d on true
 where (n.account_id = $1 or n.node_id = any ($3)) and n.state = 'live' and n.is_opted_in
+    and n.reclaimed_at is null
 group by 1, 2, 3, 4;
 
 -- name: outlook_lot

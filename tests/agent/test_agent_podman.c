@@ -67,8 +67,10 @@ static int rig_down(void **state)
     return 0;
 }
 
-/* `more` are further members of the manifest, each with a comma before it. */
-static void want_with(struct rig *rig, const char *image, const char *script, const char *more)
+/* `more` are further members of the manifest, `lease_more` of the lease, each with a comma before
+ * it. */
+static void want_lease(struct rig *rig, const char *image, const char *script, const char *more,
+                       const char *lease_more)
 {
     char json[4096];
     assert_true(str_format(
@@ -77,10 +79,15 @@ static void want_with(struct rig *rig, const char *image, const char *script, co
         "\"devices\":[\"cpu-2c4g/0\"],\"vcpu_milli\":1000,\"memory_mib\":48,\"disk_mib\":16,"
         "\"manifest\":{\"image\":\"%s\",\"command\":[\"/bin/sh\",\"-c\",\"%s\"],"
         "\"env\":{\"A\":\"one two\",\"LD_PRELOAD\":\"/evil.so\"}%s},"
-        "\"secrets\":{\"TOKEN\":\"s3cret\"},\"registry_auth\":null}",
-        image, script, more));
+        "\"secrets\":{\"TOKEN\":\"s3cret\"},\"registry_auth\":null%s}",
+        image, script, more, lease_more));
     rig->wanted_mono_ms = clock_mono_ms();
     broker_want(rig->broker, rig->lease_id, 1, json);
+}
+
+static void want_with(struct rig *rig, const char *image, const char *script, const char *more)
+{
+    want_lease(rig, image, script, more, "");
 }
 
 static void want(struct rig *rig, const char *script)
@@ -203,6 +210,26 @@ static void a_stop_gives_the_grace_to_clean_up(void **state)
     broker_want_stop(rig->broker, rig->lease_id);
     assert_exit(rig, "stopped", 0);
     assert_true(broker_wait_log(rig->broker, rig->lease_id, "tidy\n", WAIT_MS));
+}
+
+/* What the broker says of an interruption comes again in each answer; the signal does not. */
+static void a_notice_is_told_once_and_does_not_stop(void **state)
+{
+    struct rig *rig = *state;
+    const char *more = ",\"notice_signal\":\"SIGUSR1\"";
+    const char *notice = ",\"interrupt_at_us\":1900000000000000";
+    const char *script = "trap 'echo noticed' USR1; trap 'echo bye; exit 0' TERM; echo up; "
+                         "while :; do sleep 0.1; done";
+    want_with(rig, PODMAN_IMAGE, script, more);
+    assert_true(broker_wait_log(rig->broker, rig->lease_id, "up\n", WAIT_MS));
+    want_lease(rig, PODMAN_IMAGE, script, more, notice);
+    assert_true(broker_wait_log(rig->broker, rig->lease_id, "up\nnoticed\n", WAIT_MS));
+    want_lease(rig, PODMAN_IMAGE, script, more, notice);
+    assert_true(broker_wait_syncs(rig->broker, 3, WAIT_MS));
+    assert_true(broker_wait_state(rig->broker, rig->lease_id, "running", WAIT_MS));
+    broker_want_stop(rig->broker, rig->lease_id);
+    assert_true(broker_wait_log(rig->broker, rig->lease_id, "up\nnoticed\nbye\n", WAIT_MS));
+    assert_exit(rig, "stopped", 0);
 }
 
 static void a_command_that_ignores_the_stop_is_killed_after_its_grace(void **state)
@@ -393,6 +420,7 @@ int main(void)
         RIGGED(the_sandbox_has_walls),
         RIGGED(a_stop_gives_the_grace_to_clean_up),
         RIGGED(a_command_that_ignores_the_stop_is_killed_after_its_grace),
+        RIGGED(a_notice_is_told_once_and_does_not_stop),
         RIGGED(a_killed_agent_takes_its_container_up_again),
         RIGGED(a_container_that_ends_while_the_agent_is_dead_is_metered_to_its_end),
         RIGGED(a_kill_at_any_moment_makes_no_twin),

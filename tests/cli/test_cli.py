@@ -111,7 +111,7 @@ class CliTest(unittest.TestCase):
         for words in (["runn"], ["run"], ["ps", "--nope"], ["get"], ["logs", "a", "b"],
                       ["run", "--gpu", "x", "image"], ["run", "--max", "1", "image"],
                       ["run", "--gpu", "x", "--max", "cheap", "image"], ["apply"],
-                      ["ask", "set", "a", "b", "free"], ["run", "--max"]):
+                      ["ask", "set", "a", "b", "free"], ["ask", "set", "a", "b", "1", "--spot", "101"], ["run", "--max"]):
             with self.subTest(words=words):
                 self.assertTrue(self.expect(2, *words).stderr)
         self.assertIn("did you mean 'run'", self.run_cli("runn").stderr)
@@ -337,6 +337,10 @@ class CliTest(unittest.TestCase):
         rows = [(["node", "ls"], "GET", "/v1/nodes", page), (["ask", "ls"], "GET", "/v1/asks", page),
                 (["ask", "set", "rtx-4090", "eu-west", "0.31/hr"], "PUT", "/v1/asks/rtx-4090/eu-west", (200, {})),
                 (["ask", "rm", "rtx-4090", "eu-west"], "DELETE", "/v1/asks/rtx-4090/eu-west", (204, b"")),
+                (["ask", "set", "rtx-4090", "eu-west", "0.31/hr", "--tiers", "spot", "--spot", "70"], "PUT",
+                 "/v1/asks/rtx-4090/eu-west", (200, {})),
+                (["node", "reclaim", "node_1"], "POST", "/v1/nodes/node_1/reclaim", (202, {"leases_count": 2})),
+                (["node", "resume", "node_1"], "DELETE", "/v1/nodes/node_1/reclaim", (204, b"")),
                 (["node", "rm", "node_1"], "DELETE", "/v1/nodes/node_1", (204, b"")),
                 (["node", "token"], "POST", "/v1/node-tokens", (201, {"token": "uct_1"})),
                 (["round", "ls"], "GET", "/v1/rounds", page),

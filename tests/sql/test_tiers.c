@@ -231,6 +231,23 @@ static void a_free_block_at_the_same_price_goes_first(void **unused)
         world_ask(&world, "select count(*) from leases where notice_at is not null"), "0");
 }
 
+static void lots_clear_from_the_highest_tier_down(void **unused)
+{
+    (void)unused;
+    world_do(&world, "select fx.make_node(2, 4, 'eu-west', 'cpu-1c2g', 1, 10000)");
+    world_do(&world, "select fx.make_workload(3, 5, 1, 900000, '{\"tier\": \"spot\"}')");
+    leader_turn(
+        leader); /* a far higher reserve does not help spot to a block that flexible wants */
+    assert_string_equal(
+        world_ask(&world, "select string_agg(tier || ' ' || state, ', ' order by tier desc, state)"
+                          " from workloads"),
+        "spot auctioning, spot running, flexible starting");
+    assert_string_equal(world_ask(&world, "select string_agg(concat_ws(' ', tier, supply_count, "
+                                          "sold_count), ', ' order by tier) from lot_rounds where "
+                                          "round = (select max(round) from lot_rounds)"),
+                        "flexible 2 1, spot 0 0");
+}
+
 int main(void)
 {
     hash_start();
@@ -247,6 +264,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_young_the_starting_and_the_reclaimed_stay, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_free_block_at_the_same_price_goes_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(lots_clear_from_the_highest_tier_down, setup, teardown),
     };
     return cmocka_run_group_tests_name("tiers", tests, NULL, NULL);
 }
