@@ -78,6 +78,7 @@ static void print_lines(const struct verify_report *report)
         [VERIFY_ARRIVALS] = "messages under R_t",
         [VERIFY_PROMISES] = "signed, and kept",
         [VERIFY_LEASES] = "at the price of an award in the record",
+        [VERIFY_INDEXES] = "published as they stand in the record",
     };
     char at[32] = "never";
     if (report->signed_at_us > 0)

@@ -11,12 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/call.h"
 
 #define LEAVES_WITHOUT_RANGE 100
 #define FILE_SIZE_MAX        (64 << 20)
+#define PATIENCE_S           90 /* with a broker that says 429 */
 
 void transcript_start(struct verify_docs *docs)
 {
@@ -28,6 +30,7 @@ void transcript_start(struct verify_docs *docs)
         .rounds = json_array(),
         .promises = json_array(),
         .leases = json_array(),
+        .published = json_array(),
     };
 }
 
@@ -40,6 +43,7 @@ void transcript_finish(struct verify_docs *docs)
     json_decref(docs->rounds);
     json_decref(docs->promises);
     json_decref(docs->leases);
+    json_decref(docs->published);
 }
 
 /* Files ----------------------------------------------------------------------------------------*/
@@ -48,14 +52,14 @@ struct transcript_file {
     const char *name;
     json_t *list;
 };
-#define FILES_COUNT 5
+#define FILES_COUNT 6
 
 static void files_of(const struct verify_docs *docs, struct transcript_file ret[FILES_COUNT])
 {
     const struct transcript_file files[FILES_COUNT] = {
         {"heads.json", docs->heads},     {"consistency.json", docs->consistency},
         {"anchors.json", docs->anchors}, {"leaves.json", docs->leaves},
-        {"leases.json", docs->leases},
+        {"leases.json", docs->leases},   {"published.json", docs->published},
     };
     memcpy(ret, files, sizeof(files));
 }
@@ -370,6 +374,27 @@ static int fetch_rounds(const struct fetch *fetch)
     return code;
 }
 
+static bool is_after(const json_t *item, int64_t round)
+{
+    return json_i64(item, "round", 0) > round;
+}
+
+/* What was said in public of the same rounds: their indexes. */
+static int fetch_published(const struct fetch *fetch)
+{
+    char path[80];
+    size_t i;
+    const json_t *leaf;
+    int64_t first = 0, last = 0;
+    json_array_clear(fetch->docs->published);
+    json_array_foreach (fetch->docs->leaves, i, leaf) {
+        last = json_i64(leaf, "round", last);
+        first = first == 0 ? last : first;
+    }
+    (void)str_format(path, sizeof(path), "/v1/rounds?limit=200&after=%lld", (long long)first - 1);
+    return first == 0 ? EXIT_OK : fetch_pages(fetch, path, fetch->docs->published, is_after, last);
+}
+
 /* Of the caller: none without a key. An operator's leases have no tenant. */
 static int fetch_leases(const struct fetch *fetch)
 {
@@ -396,5 +421,7 @@ int transcript_fetch(const struct cli *cli, const struct transcript_range *range
         code = fetch_leaves(&fetch, range);
     if (code == EXIT_OK)
         code = fetch_rounds(&fetch);
+    if (code == EXIT_OK)
+        code = fetch_published(&fetch);
     return code == EXIT_OK ? fetch_leases(&fetch) : code;
 }

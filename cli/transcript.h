@@ -1,8 +1,8 @@
 /* transcript.h - a transcript on its way: from a broker, to and from a folder.
  *
  * main thread. The folder holds the API's answers: heads.json, consistency.json, anchors.json,
- * leaves.json, leases.json, rounds/<number>.json and promises/<any name>.json, the last put there
- * by whoever was promised something (the `promise` of an answer, or the whole answer).
+ * leaves.json, published.json, leases.json, rounds/<number>.json and promises/<any name>.json. The
+ * last are put there by whoever was promised something: the `promise` of an answer, or all of it.
  */
 #ifndef UNDERCUT_CLI_TRANSCRIPT_H
 #define UNDERCUT_CLI_TRANSCRIPT_H

@@ -13,7 +13,7 @@ const char *verify_check_name(enum verify_check check)
         [VERIFY_CHAIN] = "chain",         [VERIFY_RECORDS] = "records",
         [VERIFY_CLEARINGS] = "clearings", [VERIFY_ROWS] = "rows",
         [VERIFY_ARRIVALS] = "arrivals",   [VERIFY_PROMISES] = "promises",
-        [VERIFY_LEASES] = "leases",
+        [VERIFY_LEASES] = "leases",       [VERIFY_INDEXES] = "indexes",
     };
     must(check > 0 && check < VERIFY_CHECK_COUNT);
     return names[check];
@@ -113,6 +113,7 @@ void verify_run(const struct verify_docs *docs, const struct ed25519_public *key
     verify_rounds(&verify);
     verify_promises(&verify);
     verify_leases(&verify);
+    verify_indexes(&verify);
     leaves_free(verify.leaves, verify.leaves_count);
     leaves_free(verify.anchors, verify.anchors_count);
 }

@@ -21,6 +21,7 @@ struct verify_docs {
     json_t *rounds;      /* array of RoundOpenings */
     json_t *promises;    /* array of Promise */
     json_t *leases;      /* array of Lease */
+    json_t *published;   /* array of Round: what the market told the public of them */
 };
 
 enum verify_check {
@@ -35,6 +36,7 @@ enum verify_check {
     VERIFY_ARRIVALS,  /* messages under R_t */
     VERIFY_PROMISES,
     VERIFY_LEASES,
+    VERIFY_INDEXES, /* as published, and in the record */
     VERIFY_CHECK_COUNT
 };
 const char *verify_check_name(enum verify_check check);
@@ -90,6 +92,7 @@ void verify_log(struct verify *verify);    /* heads, consistency, leaves, seeds,
 void verify_rounds(struct verify *verify); /* records, clearings, rows, arrivals */
 void verify_promises(struct verify *verify);
 void verify_leases(struct verify *verify);
+void verify_indexes(struct verify *verify);
 
 /* Members of the API's JSON. False: absent or not of that form. */
 MUST_USE bool verify_hash(const json_t *object, const char *key, struct sha256 *ret_hash);

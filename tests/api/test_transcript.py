@@ -12,9 +12,10 @@ import subprocess
 import unittest
 
 from harness import ApiCase, b64, ed25519_sign, ed25519_verifies, manifest, unb64
+from test_direct import DirectCase
 from test_rounds import merkle_root, sealed, sha
 
-LOT, BLOCK, DEMAND, INDEX, PREFIX, SOLD, AWARD = 2, 4, 6, 7, 9, 10, 11
+LOT, BLOCK, DEMAND, INDEX, PREFIX, SOLD, AWARD, CANDIDATE = 2, 4, 6, 7, 9, 10, 11, 14
 
 
 def climb(leaf, index, size, path):
@@ -184,8 +185,8 @@ class TranscriptTest(LogCase):
         self.assertFalse([1 for kind, _, _ in self.opened(public, number)[1] if kind in (AWARD, PREFIX)])
 
 
-class VerifyTest(LogCase):
-    """`undercut verify` against this broker and on copies of what it said."""
+class Verifies:
+    """`undercut verify` as somebody runs it."""
 
     def verify(self, *words, http=None, code=0):
         env = {**self.stack.env(), "UNDERCUT_URL": self.broker.url, "UNDERCUT_API_KEY": http.key if http else "",
@@ -199,6 +200,10 @@ class VerifyTest(LogCase):
         report = json.loads(self.verify("--json", *words, http=http))
         self.assertTrue(report["ok"])
         return report["checked"]
+
+
+class VerifyTest(Verifies, LogCase):
+    """Against this broker and on copies of what it said."""
 
     def bought(self):
         """Everything settled down: promises known, leases made, all under a head."""
@@ -340,6 +345,30 @@ class VerifyTest(LogCase):
         with open(self.broker.settings["market_key_file"], encoding="ascii") as f:
             return bytes.fromhex(f.read().strip()) + self.sellers[0].market_public
 
+    def test_a_published_index_must_be_that_of_the_record(self):
+        self.bought()
+        for http in (self.stack.admin(), self.tenants[0]):
+            folder = self.transcript(http)
+            published = self.load(folder, "published.json")
+            lot = next(lot for each in published for lot in each["lots"] if lot["index_uusd_per_hour"])
+            lot["index_uusd_per_hour"] += 1
+            self.store(folder, "published.json", published)
+            self.assertIn("FAULT in indexes", self.verify("--dir", folder, code=11))
+
+    def test_a_restart_continues_the_log(self):
+        self.bought()
+        folder = self.transcript(self.tenants[0])
+        before = self.head()
+        self.broker.stop()
+        self.broker.restart()
+        self.bought()
+        after = self.head()
+        self.assertGreater(after["size"], before["size"])
+        self.assertGreater(self.counts("--download", "--dir", folder)["consistency"], 1)
+        sizes = [head["size"] for head in self.load(folder, "heads.json")]
+        self.assertEqual(sizes, sorted(set(sizes)))
+        self.assertGreater(len(sizes), 2)
+
     def test_a_lost_folder_or_file_is_an_error_and_no_verdict(self):
         self.bought()
         folder = self.transcript(self.tenants[0])
@@ -349,6 +378,23 @@ class VerifyTest(LogCase):
         self.verify("--download", code=2)
         self.verify("--from", "x", code=2)
         self.assertIn("there is no signed head", self.verify("--dir", f"{folder}/none", code=11))
+
+
+class VerifyDirectTest(Verifies, DirectCase):
+    def test_what_no_lot_can_say_is_verified_too(self):
+        nodes = [self.gpu_node(price, driver="570.1") for price in (400000, 500000, 700000)]
+        lease = self.awarded(*nodes, device={"driver_min": "560.0"})
+        self.until("a head over it", lambda: self.sql("select count(*) from log_heads h join log_leaves l using"
+                                                      f" (market, size) where l.round >= {lease['round']}") != "0")
+        self.assertGreater(self.counts(http=self.stack.admin())["clearings"], 0)
+        self.assertGreater(self.counts(http=self.tenant)["leases"], 1)
+        winner = next(node for node in nodes if node.node_id == lease["node_id"])
+        self.assertGreater(self.counts(http=winner.http)["leases"], 1)
+        loser = next(node for node in nodes if node is not winner)
+        self.assertGreater(self.counts(http=loser.http)["rows"], 0)
+        rows = loser.http.get(f"/v1/rounds/{lease['round']}/openings")["rows"]
+        self.assertEqual({row["kind"] for row in rows}, {CANDIDATE})
+        self.assertEqual(self.broker.http().get(f"/v1/rounds/{lease['round']}/openings")["rows"], [])
 
 
 def uuid_of(text):
