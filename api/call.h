@@ -55,6 +55,7 @@ struct stream;
 
 struct api_settings { /* the part of the daemon's configuration that handlers need */
     const char *market;
+    int64_t direct_bid_s;
     int64_t fee_bp;
     int64_t hold_s;
     int64_t sync_hold_ms;

@@ -3,11 +3,26 @@
 #include <stdlib.h>
 
 #include "broker/market/ask.h"
+#include "broker/market/bid.h"
 #include "broker/market/node.h"
 
 static bool is_stopping(const struct node_lease_list_out *row)
 {
     return str_equal_c(row->state, "closing");
+}
+
+static void open_add(const struct desired_rows *rows, struct buf *text)
+{
+    for (int i = 0; rows->open != NULL && i < rows->open->row_count; i++) {
+        struct direct_open_list_out row;
+        char id[ID_TEXT_SIZE];
+        direct_open_list_get(rows->open, i, &row);
+        if (direct_open_is_offered(&row))
+            buf_add_format(text, "open %s %d %lld %lld\n", uuid_text(row.workload_id, id),
+                           row.wanted,
+                           (long long)(row.has_bid_uusd_per_hour ? row.bid_uusd_per_hour : -1),
+                           (long long)row.bid_expires_at_us);
+    }
 }
 
 /* One line per thing that an agent acts upon. */
@@ -29,6 +44,7 @@ struct sha256 desired_version(const struct desired_rows *rows)
                        STR_ARG(row.region), STR_ARG(row.status), (long long)row.price,
                        (long long)row.node_price);
     }
+    open_add(rows, &text);
     struct sha256 version = sha256_of(text.at ? text.at : "", text.len);
     buf_finish(&text);
     return version;
@@ -141,6 +157,14 @@ bool desired_put(struct json_out *out, const struct desired_rows *rows,
         struct node_lease_list_out row;
         node_lease_list_get(rows->leases, i, &row);
         is_open = lease_put(out, &row, secret_key) && is_open;
+    }
+    json_array_close(out);
+    json_array_open(out, "direct_workloads");
+    for (int i = 0; rows->open != NULL && i < rows->open->row_count; i++) {
+        struct direct_open_list_out row;
+        direct_open_list_get(rows->open, i, &row);
+        if (direct_open_is_offered(&row))
+            direct_open_put(out, &row);
     }
     json_array_close(out);
     return is_open;

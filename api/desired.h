@@ -14,10 +14,12 @@
 struct desired_rows {
     const struct db_call *leases; /* node_lease_list */
     const struct db_call *asks;   /* ask_list_of_node */
+    const struct db_call *open;   /* direct_open_list; NULL: it takes no bids */
 };
 
 struct sha256 desired_version(const struct desired_rows *rows);
-/* {"asks": [...]} and {"leases": [...]} of the open object. False: a secret cannot be opened. */
+/* {"asks": [...]}, {"leases": [...]} and {"direct_workloads": [...]} of the open object. False: a
+ * secret cannot be opened. */
 MUST_USE bool desired_put(struct json_out *out, const struct desired_rows *rows,
                           const struct seal_key *secret_key);
 

@@ -47,7 +47,8 @@ bool report_node_is_due(const struct report *report, struct node_sync_store_in *
         body->has_inventory && (sha256.len == 0 || !str_equal(sha256, auth->node.inventory_sha256));
     json_t *floors = floors_of(body);
     bool is_due = is_new_inventory || floors_differ(floors, auth->node.floors) ||
-                  body->is_opted_in != auth->node.is_opted_in || !auth->node.has_boot ||
+                  body->is_opted_in != auth->node.is_opted_in ||
+                  body->takes_bids != auth->node.takes_bids || !auth->node.has_boot ||
                   !uuid_equal(auth->call.boot, auth->node.boot) ||
                   !str_equal_c(auth->node.state, "live") || auth->node.silent_ms >= SEEN_FRESH_MS;
     char *floors_text = json_dumps(floors, JSON_COMPACT);
@@ -57,6 +58,7 @@ bool report_node_is_due(const struct report *report, struct node_sync_store_in *
         .boot = auth->call.boot,
         .seq = auth->call.seq,
         .is_opted_in = body->is_opted_in,
+        .takes_bids = body->takes_bids,
         .floors = str_of(flow_strdup(report->flow, str_of(floors_text))),
         .inventory = STR_NONE,
         .inventory_sha256 = is_new_inventory ? sha256 : STR_NONE,

@@ -17,11 +17,12 @@
 #include "broker/io/hub.h"
 #include "broker/io/stream.h"
 #include "broker/market/ask.h"
+#include "broker/market/bid.h"
 
 struct sync_state {
     struct node_auth auth; /* first: see node_auth.h */
     struct report report;
-    struct db_call reported, leases, asks, node, *offers;
+    struct db_call reported, leases, asks, open, node, *offers;
     bool is_node_due;
     bool has_offered;
     struct hub_waiter waiter;
@@ -172,6 +173,11 @@ static enum flow_next sync_join(struct flow *flow)
     return FLOW_NEXT;
 }
 
+static bool takes_bids(struct flow *flow)
+{
+    return ((const struct node_sync_request *)api_call_of(flow)->body)->takes_bids;
+}
+
 static enum flow_next sync_read(struct flow *flow)
 {
     struct sync_state *state = flow->state;
@@ -180,6 +186,11 @@ static enum flow_next sync_read(struct flow *flow)
     state->asks.flow = flow;
     ask_list_of_node_submit(api_call_of(flow)->thread->db, &state->asks,
                             &(struct ask_list_of_node_in){.node_id = state->auth.call.node_id.u});
+    state->open.flow = flow;
+    if (takes_bids(flow))
+        direct_open_list_submit(
+            api_call_of(flow)->thread->db, &state->open,
+            &(struct direct_open_list_in){.node_id = state->auth.call.node_id.u});
     return FLOW_WAIT;
 }
 
@@ -197,20 +208,57 @@ static bool ask_is_moving(const struct node_sync_request *body, struct str class
     return is_moving;
 }
 
-/* Floors become asks where the account has none yet, and move those that the agent prices; once per
- * sync, then the state is read again. */
-static enum flow_next sync_offer(struct flow *flow)
+/* The agent's price for a workload that it was shown and still fits; NULL when that stands already.
+ */
+static const struct sync_bid *bid_wanted(const struct node_sync_request *body,
+                                         const struct direct_open_list_out *row)
+{
+    for (size_t i = 0; i < body->bids.count; i++) {
+        const struct sync_bid *bid = &body->bids.at[i];
+        bool is_news =
+            !row->has_bid_uusd_per_hour || row->bid_uusd_per_hour != bid->price_uusd_per_hour;
+        if (uuid_equal(bid->workload_id.u, row->workload_id))
+            return is_news && direct_open_is_offered(row) ? bid : NULL;
+    }
+    return NULL;
+}
+
+static size_t bids_submit(struct flow *flow, struct db_call *calls)
 {
     struct sync_state *state = flow->state;
     const struct api_thread *thread = api_call_of(flow)->thread;
-    if (db_call_check(flow, &state->leases) != ERR_OK ||
-        db_call_check(flow, &state->asks) != ERR_OK)
-        return FLOW_END;
-    if (state->has_offered)
-        return FLOW_NEXT;
-    state->has_offered = true;
     size_t count = 0;
-    state->offers = flow_alloc(flow, sizeof(*state->offers) * (size_t)(state->asks.row_count + 1));
+    struct uuid last = {{0}}; /* a node with two classes has two rows, and one bid */
+    for (int i = 0; takes_bids(flow) && i < state->open.row_count; i++) {
+        struct direct_open_list_out row;
+        direct_open_list_get(&state->open, i, &row);
+        const struct sync_bid *bid = bid_wanted(api_call_of(flow)->body, &row);
+        if (bid == NULL || uuid_equal(last, row.workload_id))
+            continue;
+        last = row.workload_id;
+        calls[count].flow = flow;
+        bid_put_submit(thread->db, &calls[count++],
+                       &(struct bid_put_in){
+                           .account_id = state->auth.node.account_id,
+                           .market = str_of(thread->world->settings.market),
+                           .workload_id = row.workload_id,
+                           .node_id = state->auth.call.node_id.u,
+                           .class = row.class,
+                           .block_size = row.block_size,
+                           .price_uusd_per_hour = bid->price_uusd_per_hour,
+                           .bid_id = uuid_v7(),
+                           .stands_s = (int32_t)thread->world->settings.direct_bid_s,
+                       });
+    }
+    return count;
+}
+
+/* Floors become asks where the account has none yet, and move those that the agent prices. */
+static size_t offers_submit(struct flow *flow, struct db_call *calls)
+{
+    struct sync_state *state = flow->state;
+    const struct api_thread *thread = api_call_of(flow)->thread;
+    size_t count = 0;
     for (int i = 0; i < state->asks.row_count; i++) {
         struct ask_list_of_node_out row;
         ask_list_of_node_get(&state->asks, i, &row);
@@ -218,9 +266,9 @@ static enum flow_next sync_offer(struct flow *flow)
                         ask_is_moving(api_call_of(flow)->body, row.class);
         if (!row.is_new && !is_moved)
             continue;
-        state->offers[count].flow = flow;
+        calls[count].flow = flow;
         if (is_moved) {
-            ask_move_submit(thread->db, &state->offers[count++],
+            ask_move_submit(thread->db, &calls[count++],
                             &(struct ask_move_in){
                                 .node_id = state->auth.call.node_id.u,
                                 .market = str_of(thread->world->settings.market),
@@ -229,7 +277,7 @@ static enum flow_next sync_offer(struct flow *flow)
                             });
             continue;
         }
-        ask_offer_submit(thread->db, &state->offers[count++],
+        ask_offer_submit(thread->db, &calls[count++],
                          &(struct ask_offer_in){
                              .account_id = state->auth.node.account_id,
                              .market = str_of(thread->world->settings.market),
@@ -238,6 +286,25 @@ static enum flow_next sync_offer(struct flow *flow)
                              .price_uusd_per_device_hour = row.node_price,
                          });
     }
+    return count;
+}
+
+/* What the agent offers is stored once per sync, then the state is read again. */
+static enum flow_next sync_offer(struct flow *flow)
+{
+    struct sync_state *state = flow->state;
+    if (db_call_check(flow, &state->leases) != ERR_OK ||
+        db_call_check(flow, &state->asks) != ERR_OK ||
+        (takes_bids(flow) && db_call_check(flow, &state->open) != ERR_OK))
+        return FLOW_END;
+    if (state->has_offered)
+        return FLOW_NEXT;
+    state->has_offered = true;
+    size_t most = (size_t)state->asks.row_count + 1;
+    most += takes_bids(flow) ? (size_t)state->open.row_count : 0;
+    state->offers = flow_alloc(flow, sizeof(*state->offers) * most);
+    size_t count = offers_submit(flow, state->offers);
+    count += bids_submit(flow, state->offers + count);
     if (count == 0)
         return FLOW_NEXT;
     flow_goto(flow, "read");
@@ -256,7 +323,9 @@ static enum flow_next sync_decide(struct flow *flow)
     struct api_call *call = api_call_of(flow);
     const struct node_sync_request *body = call->body;
     struct sync_state *state = flow->state;
-    struct desired_rows rows = {.leases = &state->leases, .asks = &state->asks};
+    struct desired_rows rows = {.leases = &state->leases,
+                                .asks = &state->asks,
+                                .open = takes_bids(flow) ? &state->open : NULL};
     struct sha256 version = desired_version(&rows);
     char hex[65];
     hex_encode(version.bytes, sizeof(version.bytes), hex);

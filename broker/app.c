@@ -94,6 +94,7 @@ static void open_world(struct app *app)
     app->world.settings = (struct api_settings){
         .market = config->market,
         .fee_bp = config->fee_bp,
+        .direct_bid_s = config->direct_bid_s,
         .hold_s = config->hold_s,
         .sync_hold_ms = config->sync_hold_ms,
         .receipt_interval_ms = config->receipt_interval_ms,

@@ -75,7 +75,8 @@ static enum err_code commit_load_supply(struct commit *commit)
                                        .indexes = world->indexes,
                                        .facts = &commit->facts,
                                        .round = commit->round->round,
-                                       .window_rounds = world->direct_window_rounds};
+                                       .window_rounds = world->direct_window_rounds,
+                                       .callers = &commit->report->callers};
     if (err == ERR_OK)
         demand_route(&commit->demands, &where);
     return err;
@@ -399,5 +400,6 @@ void round_report_finish(struct round_report *report)
     free(report->fresh.at);
     turnout_finish(&report->turnout);
     free(report->devices);
+    free(report->callers.at);
     *report = (struct round_report){.demands_count = 0};
 }

@@ -26,6 +26,7 @@ struct round_report {
     struct lot_indexes fresh; /* indexes of lots that traded; freed by the owner */
     struct uuid *devices;     /* that were sold; freed by the owner */
     size_t devices_count;
+    struct demand_callers callers; /* freed by the owner */
 };
 
 struct round_world {

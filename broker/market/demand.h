@@ -93,12 +93,19 @@ void lot_key_format(const struct supply_pool *pool, uint32_t devices, struct str
 int64_t lot_index_of(const struct lot_indexes *indexes, const char *key);
 void lot_index_set(struct lot_indexes *indexes, const char *key, int64_t index_uusd_per_hour);
 
+/* Nodes to be told of a workload that they may bid on; freed by whoever took the list. */
+struct demand_callers {
+    struct uuid *at;
+    size_t count, max;
+};
+
 struct demand_world {
     struct supply *supply;
     const struct lot_indexes *indexes;
     const struct direct_fact_list *facts;
     int64_t round;
     int64_t window_rounds; /* how long nodes that bid have, where one of them fits */
+    struct demand_callers *callers;
 };
 /* Tells the pools what is wanted of them, cuts them, and sends every demand to its lot or on its
  * own way. */

@@ -1,5 +1,6 @@
 #include "broker/market/demand.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Where it shall be spread, a place that one of its replicas holds is taken. */
@@ -46,6 +47,16 @@ void demand_price(struct demand *demand, const struct supply_pool *pool)
         reserve_net(price_offered(&demand->offer, demand->at_us), demand->fee_bp);
 }
 
+static void caller_add(struct demand_callers *callers, const struct uuid *node_id)
+{
+    if (callers->count == callers->max) {
+        callers->max = callers->max > 0 ? callers->max * 2 : 16;
+        callers->at = realloc(callers->at, callers->max * sizeof(*callers->at));
+        must(callers->at != NULL);
+    }
+    callers->at[callers->count++] = *node_id;
+}
+
 /* What of a pool fits: whether anything does, and whether somebody there bids directly. */
 static bool pool_fits(const struct demand *demand, const struct supply_pool *pool,
                       const struct demand_world *world, bool *ret_has_taker)
@@ -58,7 +69,11 @@ static bool pool_fits(const struct demand *demand, const struct supply_pool *poo
         if (demand_blocks_max(demand, pool, node, facts) == 0)
             continue;
         has_fit = true;
-        *ret_has_taker |= facts != NULL && facts->takes_bids;
+        if (facts == NULL || !facts->takes_bids)
+            continue;
+        *ret_has_taker = true;
+        if (world->round == demand->arrived_round)
+            caller_add(world->callers, &node->node_id);
     }
     return has_fit;
 }

@@ -62,7 +62,8 @@ static enum err_code arrivals_gather(struct office *office, struct frozen_round 
         round_arrivals_row(result, i, &row);
         must(row.message_sha256.len == sizeof(message));
         memcpy(&message, row.message_sha256.at, sizeof(message));
-        round->has_asks |= str_equal_c(row.kind, "ask") || str_equal_c(row.kind, "withdraw");
+        round->has_asks |= str_equal_c(row.kind, "ask") || str_equal_c(row.kind, "withdraw") ||
+                           str_equal_c(row.kind, "bid") || str_equal_c(row.kind, "bid_withdraw");
         leaves[i] = arrival_leaf(round->round, row.place, &message);
     }
     round->arrivals_root = merkle_root(leaves, count);

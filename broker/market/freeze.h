@@ -17,7 +17,7 @@ struct frozen_round {
     int64_t round; /* t */
     enum record_kind kind;
     int32_t arrivals_count;
-    bool has_asks; /* an ask was set or withdrawn among them */
+    bool has_asks; /* an ask or a direct bid was set or withdrawn among them */
     int64_t chain_id;
     int32_t chain_index;
     struct sha256 arrivals_root, chain_value, seed;

@@ -85,7 +85,13 @@ static enum err_code devices_lock(struct guard *guard, struct device_locks *ret_
     for (uint32_t i = 0; i < clearing->awards_count; i++)
         for (uint32_t j = 0; j < clearing->awards[i].block->devices_count; j++)
             ids[ids_count++] = clearing->awards[i].block->devices[j].device_id;
-    const struct award_lock_devices_in in = {.device_ids = ids, .device_ids_count = ids_count};
+    struct uuid *workload_ids = array_of(clearing->awards_count, sizeof(*workload_ids));
+    for (uint32_t i = 0; i < clearing->awards_count; i++)
+        workload_ids[i] = clearing->awards[i].demand->workload_id;
+    const struct award_lock_devices_in in = {.device_ids = ids,
+                                             .device_ids_count = ids_count,
+                                             .workload_ids = workload_ids,
+                                             .workload_ids_count = clearing->awards_count};
     struct sql_result *result = NULL;
     enum err_code err = award_lock_devices_run(guard->session, &in, &result);
     ret_locks->count = err == ERR_OK ? (size_t)sql_result_rows(result) : 0;
@@ -97,6 +103,7 @@ static enum err_code devices_lock(struct guard *guard, struct device_locks *ret_
             row.device_id, row.has_holder_id ? row.holder_id : (struct uuid){{0}}};
     }
     sql_result_release(result);
+    free(workload_ids);
     free(ids);
     return err;
 }

@@ -50,12 +50,15 @@ order by r.workload_id, r.replica_index
 for update of r;
 
 -- name: award_lock_devices
--- doc: Which of these devices nobody has won yet, and who holds them.
+-- doc: Which of these devices nobody has won yet, and who holds them. One that is committed to a direct bid
+--      is for its workload alone, which must be among the winners.
 -- lane: write
--- in: device_ids uuid[]
+-- in: device_ids uuid[], workload_ids uuid[]
 -- out: device_id uuid, holder_id uuid?
 select device_id, lease_id as holder_id
 from devices
 where device_id = any ($1) and next_lease_id is null and is_present and reclaimed_at is null
+  and (bid_id is null or exists (select from direct_bids b
+    where b.bid_id = devices.bid_id and b.workload_id = any ($2)))
 order by device_id
 for update;

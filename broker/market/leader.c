@@ -18,6 +18,7 @@
 #include "broker/io/hub.h"
 #include "broker/io/thread.h"
 #include "broker/market/commit.h"
+#include "broker/market/node.h"
 #include "broker/market/shelf.h"
 #include "broker/market/sweep.h"
 #include "broker/market/transcript.h"
@@ -154,6 +155,10 @@ static void round_publish(struct leader *leader, const struct frozen_round *roun
     shelf_strike(&leader->shelf, report->devices, report->devices_count);
     for (size_t i = 0; i < report->parties_count; i++)
         lease_wake(leader->config.hub, &report->parties[i]);
+    for (size_t i = 0; i < report->callers.count && leader->config.hub != NULL; i++) {
+        char topic[HUB_TOPIC_SIZE];
+        hub_wake(leader->config.hub, node_topic(report->callers.at[i], topic, sizeof(topic)));
+    }
     for (size_t i = 0; i < report->fresh.count; i++)
         lot_index_set(&leader->indexes, report->fresh.at[i].key,
                       report->fresh.at[i].index_uusd_per_hour);

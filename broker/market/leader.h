@@ -38,7 +38,7 @@ struct leader_config { /* copied; its strings and hub must outlive the leader */
     int64_t node_lost_ms;                 /* 60000 */
     int32_t node_freeze_pct;              /* 30 */
     int64_t start_timeout_ms;             /* 900000 */
-    int64_t direct_window_rounds;      /* 2: how long nodes that bid have before a clearing */
+    int64_t direct_window_rounds;         /* 2: how long nodes that bid have before a clearing */
     int64_t final_receipt_ms; /* 15000: how long a cut lease waits for its last receipt */
     struct tier_times tiers;  /* notices 30 s and 10 min, tenure 60 s */
     uint32_t fee_bp;          /* of the head of the record; workloads carry their own */

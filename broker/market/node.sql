@@ -88,10 +88,10 @@ from judged j left join stored s on true;
 -- in: node_id uuid, boot uuid
 -- out: account_id uuid, region text, state text, public_key bytea, boot uuid?, seq int8,
 --      is_past_boot bool, receipt_seq int8, inventory_sha256 text, floors jsonb, is_opted_in bool,
---      silent_ms int8
+--      silent_ms int8, takes_bids bool
 select account_id, region, state, public_key, boot, seq, $2 = any (past_boots) as is_past_boot,
     receipt_seq, inventory_sha256, floors, is_opted_in,
-    ms_between(last_seen_at, now()) as silent_ms
+    ms_between(last_seen_at, now()) as silent_ms, takes_bids
 from nodes
 where node_id = $1;
 
@@ -101,12 +101,12 @@ where node_id = $1;
 --      have no row.
 -- batch: true
 -- in: node_id uuid, boot uuid, seq int8, is_opted_in bool, floors jsonb, inventory jsonb?,
---     inventory_sha256 text?
+--     inventory_sha256 text?, takes_bids bool
 -- out: ord int4, account_id uuid, was_silent bool
 with member as (
     select * from unnest($1::uuid[], $2::uuid[], $3::int8[], $4::bool[], $5::jsonb[], $6::jsonb[],
-        $7::text[]) with ordinality
-        as m (node_id, boot, seq, is_opted_in, floors, inventory, inventory_sha256, ord)
+        $7::text[], $8::bool[]) with ordinality
+        as m (node_id, boot, seq, is_opted_in, floors, inventory, inventory_sha256, takes_bids, ord)
 ), latest as (
     select distinct on (node_id) * from member order by node_id, ord desc
 ), locked as materialized (
@@ -132,7 +132,7 @@ with member as (
         seq = case when k.boot = n.boot then greatest(n.seq, k.seq) else k.seq end,
         past_boots = case when n.boot is null or n.boot = k.boot then n.past_boots
             else (n.past_boots || n.boot)[greatest(1, cardinality(n.past_boots) - 14):] end,
-        is_opted_in = k.is_opted_in, floors = k.floors,
+        is_opted_in = k.is_opted_in, floors = k.floors, takes_bids = k.takes_bids,
         inventory = coalesce(k.inventory, n.inventory),
         inventory_sha256 = coalesce(k.inventory_sha256, n.inventory_sha256),
         trust = case when k.inventory is null then n.trust

@@ -11,6 +11,7 @@
 #include "auction/adder.h"
 #include "broker/base/log.h"
 #include "broker/base/must.h"
+#include "broker/market/bid.h"
 #include "broker/market/lease.h"
 #include "gen/broker/market/sweep.sql.h"
 
@@ -304,7 +305,9 @@ enum err_code sweep_run(struct office *office, const struct leader_config *confi
         err = sweep_cut(&sweep);
     if (err == ERR_OK)
         err = sweep_close(&sweep);
-    return err == ERR_OK ? sweep_end(&sweep) : err;
+    if (err == ERR_OK)
+        err = sweep_end(&sweep);
+    return err == ERR_OK ? bids_release(office, config->hub) : err;
 }
 
 enum err_code sweep_histories(struct office *office)

@@ -306,6 +306,7 @@ class FakeNode:
                          "is_simulated": False} for i in range(slots)]}
         self.boot, self.seq, self.receipt_seq = str(uuid.uuid4()), 0, 0
         self.known, self.wants_inventory = "", True
+        self.takes_bids, self.bids, self.open = False, {}, []  # its prices by workload; what it may bid on
         self.leases, self.desired, self.reply = {}, [], None
         self.node_id = self.market_public = None
 
@@ -359,10 +360,13 @@ class FakeNode:
                 "asks": [{"class": "*", "price_uusd_per_device_hour": self.price}] if self.price else [],
                 "leases": [{"lease_id": i, **report} for i, report in self.leases.items()],
                 "receipts": list(receipts), **more}
+        if self.takes_bids:
+            body.update(takes_bids=True, bids=[{"workload_id": w, "price_uusd_per_hour": p} for w, p in self.bids.items()])
         if self.wants_inventory:
             body["inventory"] = self.inventory
         self.reply = self.answered(f"/v1/nodes/{self.node_id}/sync", body)
         self.known, self.desired = self.reply["desired_version"], self.reply["leases"]
+        self.open = self.reply["direct_workloads"]
         self.wants_inventory = self.reply["want_inventory"]
         return self.reply
 

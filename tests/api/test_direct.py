@@ -1,8 +1,10 @@
 """Workloads that no lot can express: cleared by themselves over the nodes that fit, by second score, and with
 direct bids."""
 
+import hashlib
 import json
 import unittest
+import uuid
 
 from harness import ApiCase, FakeNode, manifest
 
@@ -24,8 +26,8 @@ class DirectCase(ApiCase):
         node.inventory["isolation"] = isolation
         for device in node.inventory["devices"]:
             device.update(driver=driver, compute=compute)
-        node.takes_bids = takes_bids
         node.enrol()
+        node.takes_bids = takes_bids
         node.sync()
         self.nodes.append(node)
         return node
@@ -175,6 +177,151 @@ class ConstraintTest(DirectCase):
             with self.subTest(pointer=pointer, change=change):
                 problem = self.refused(422, code, self.tenant.post, "/v1/workloads", gpu(**change))
                 self.assertIn(pointer, [e["pointer"] for e in problem["errors"]])
+
+
+class BidTest(DirectCase):
+    settings = {"direct_window_rounds": 15, "round_ms": 100}
+
+    def post(self, **more):
+        return self.tenant.post("/v1/workloads", gpu(**{"device": {"driver_min": "500"}, **more}))
+
+    def is_offered(self, node, workload_id):
+        def look():
+            node.sync(hold_ms=500)
+            return any(w["workload_id"] == workload_id for w in node.open)
+        self.until(f"{node.name} to see the workload", look)
+
+    def place(self, node, workload_id, price):
+        return node.http.put(f"/v1/nodes/{node.node_id}/bids/{workload_id}", {"price_uusd_per_hour": price})
+
+    def test_an_agent_that_bids_below_its_ask_wins_and_is_paid_the_next_ask(self):
+        plain, bidder = self.gpu_node(500000), self.gpu_node(600000, takes_bids=True)
+        made = self.post()
+        self.is_offered(bidder, made["workload_id"])
+        (seen,) = bidder.open
+        self.assertEqual((seen["block_size"], seen["wanted"], seen["bid_uusd_per_hour"]), (1, 1, None))
+        bidder.bids[made["workload_id"]] = 300000
+        bidder.sync()
+        self.assertEqual([w["bid_uusd_per_hour"] for w in bidder.open], [300000])
+        lease = self.lease_of(made, plain, bidder)
+        self.assertEqual((lease["node_id"], lease["price_uusd_per_hour"]), (bidder.node_id, 500000))
+        kinds = {c["node_id"]: c["kind"] for c in self.direct_of(lease["workload_id"], lease["round"])["candidates"]}
+        self.assertEqual(kinds, {plain.node_id: "ask", bidder.node_id: "bid"})
+        self.until("the bid to be won", lambda: bidder.http.get("/v1/bids")["data"][0]["state"] == "won")
+        self.assertEqual(bidder.http.get("/v1/bids")["data"][0]["price_uusd_per_hour"], 300000)
+
+    def test_standing_asks_do_not_wait_for_nodes_that_never_bid(self):
+        self.gpu_node(500000)
+        made = self.post()
+        self.lease_of(made, self.gpu_node(400000))
+        waited = int(self.sql(f"select l.round - w.arrived_round from leases l join workloads w using (workload_id)"
+                              f" where w.name = '{made['name']}'"))
+        self.assertLess(waited, 5)
+
+    def test_an_operator_bids_improves_and_withdraws(self):
+        node, other = self.gpu_node(600000, takes_bids=True), self.gpu_node(500000)
+        made = self.post()
+        (seen,) = node.http.get(f"/v1/nodes/{node.node_id}/direct-workloads")["data"]
+        self.assertEqual(seen["workload_id"], made["workload_id"])
+        first = self.place(node, made["workload_id"], 450000)
+        promise = first["promise"]
+        message = f"undercut/bid/v1|{self.uuid_of(node.http.account_id)}|{self.uuid_of(made['workload_id'])}" \
+                  f"|{self.uuid_of(node.node_id)}|450000"
+        self.assertEqual(hashlib.sha256(message.encode()).hexdigest(), promise["message_sha256"])
+        self.assertEqual(promise["round"], first["arrived_round"])
+        second = self.place(node, made["workload_id"], 440000)
+        self.assertEqual((first["version"], second["version"]), (1, 2))
+        self.assertEqual(node.http.raw("DELETE", f"/v1/nodes/{node.node_id}/bids/{made['workload_id']}")[0], 204)
+        self.assertEqual(node.http.raw("DELETE", f"/v1/nodes/{node.node_id}/bids/{made['workload_id']}")[0], 204)
+        lease = self.lease_of(made, node, other)
+        self.assertEqual((lease["node_id"], lease["price_uusd_per_hour"]), (other.node_id, 600000))  # its ask is back
+        self.until("its devices to be free", lambda: self.sql("select count(*) from devices where bid_id is not null") == "0")
+        self.assertEqual(node.http.get("/v1/bids")["data"][0]["state"], "withdrawn")
+
+    def uuid_of(self, prefixed):
+        """The uuid behind an id: 26 characters of Crockford's base 32."""
+        number = 0
+        for c in prefixed.split("_")[1]:
+            number = number * 32 + "0123456789abcdefghjkmnpqrstvwxyz".index(c)
+        return str(uuid.UUID(int=number))
+
+    def test_a_committed_block_leaves_its_lots(self):
+        node = self.gpu_node(300000, takes_bids=True)
+        made = self.post(reserve_uusd_per_hour=220000)
+        self.place(node, made["workload_id"], 290000)  # above what is left of the reserve: it never wins
+        lot = self.never_awarded(rounds=18)
+        node.http.delete(f"/v1/nodes/{node.node_id}/bids/{made['workload_id']}")
+        self.assertEqual(self.lease_of(lot, node)["node_id"], node.node_id)
+
+    def test_losers_and_bids_on_what_ends_get_their_blocks_back(self):
+        low, high = self.gpu_node(600000, takes_bids=True), self.gpu_node(600000, takes_bids=True)
+        made = self.post()
+        self.place(low, made["workload_id"], 300000)
+        self.place(high, made["workload_id"], 400000)
+        lease = self.lease_of(made, low, high)
+        self.assertEqual((lease["node_id"], lease["price_uusd_per_hour"]), (low.node_id, 400000))
+        ended = self.post()
+        self.place(high, ended["workload_id"], 400000) if self.loser_is_free(high) else None
+        self.tenant.delete(f"/v1/workloads/{ended['workload_id']}")
+        self.until("both to be lost", lambda: [b["state"] for b in high.http.get("/v1/bids")["data"]] == ["lost", "lost"])
+
+    def loser_is_free(self, node):
+        self.until("the loser's block", lambda: node.http.get("/v1/bids")["data"][0]["state"] == "lost")
+        return True
+
+    def test_bids_are_sealed_and_so_is_the_tenant(self):
+        one, two = self.gpu_node(600000, takes_bids=True), self.gpu_node(610000, takes_bids=True)
+        made = self.post(labels={"team": "hidden-label"}, env={"X": "hidden-env"}, budget_uusd=7654321)
+        before = self.tenant.get(f"/v1/workloads/{made['workload_id']}")
+        self.place(one, made["workload_id"], 345678)
+        two.sync()
+        told = json.dumps([two.reply, two.http.get(f"/v1/nodes/{two.node_id}/direct-workloads"), two.http.get("/v1/bids"),
+                           two.http.get("/v1/asks"), self.tenant.get(f"/v1/workloads/{made['workload_id']}?expand=leases"),
+                           self.tenant.get("/v1/events?after=0"), self.broker.http().get("/v1/rounds"),
+                           self.broker.http().get("/v1/prices")])
+        self.assertNotIn("345678", told)
+        self.assertEqual(before["version"], self.tenant.get(f"/v1/workloads/{made['workload_id']}")["version"])
+        shown = json.dumps([one.reply, one.http.get(f"/v1/nodes/{one.node_id}/direct-workloads")])
+        for hidden in ("hidden-label", "hidden-env", "7654321", "1100000", "example.org", self.tenant.account_id, made["name"]):
+            self.assertNotIn(hidden, shown)
+
+    def test_bids_that_make_no_sense_are_refused_each_by_its_code(self):
+        node, other = self.gpu_node(600000, takes_bids=True), self.gpu_node(600000)
+        old = self.gpu_node(600000, driver="470")
+        made, twin = self.post(), self.post()
+        lot = self.tenant.post("/v1/workloads", gpu(reserve_uusd_per_hour=1000))
+        self.refused(404, "not_found", node.http.put, f"/v1/nodes/{other.node_id}/bids/{made['workload_id']}",
+                     {"price_uusd_per_hour": 5})  # not the owner
+        unknown = made["workload_id"].replace("wl_", "node_")
+        self.refused(404, "not_found", node.http.put, f"/v1/nodes/{unknown}/bids/{made['workload_id']}",
+                     {"price_uusd_per_hour": 5})
+        for price in (0, -1, 1000000000001, "5", None):
+            problem = self.refused(422, "invalid_field", self.place, node, made["workload_id"], price)
+            self.assertEqual([e["pointer"] for e in problem["errors"]], ["/price_uusd_per_hour"])
+        self.refused(422, "bid_unfit", self.place, old, made["workload_id"], 5)
+        self.refused(409, "bid_closed", self.place, node, lot["workload_id"], 5)  # stands in a lot
+        self.place(node, made["workload_id"], 550000)
+        self.refused(409, "block_committed", self.place, node, twin["workload_id"], 5)  # the same block
+        self.tenant.delete(f"/v1/workloads/{made['workload_id']}")
+        self.refused(409, "bid_closed", self.place, node, made["workload_id"], 5)
+        self.refused(404, "not_found", other.http.delete, f"/v1/nodes/{other.node_id}/bids/{made['workload_id']}")
+        reader = self.key_with(node.http, "nodes:read")
+        self.refused(403, "forbidden_scope", reader.put, f"/v1/nodes/{node.node_id}/bids/{twin['workload_id']}",
+                     {"price_uusd_per_hour": 5})
+
+
+class ExpiryTest(DirectCase):
+    settings = {"direct_bid_s": 5}
+
+    def test_a_bid_that_is_not_renewed_expires(self):
+        node = self.gpu_node(300000, takes_bids=True)
+        made = self.tenant.post("/v1/workloads", gpu(device={"driver_min": "500"}, reserve_uusd_per_hour=220000))
+        node.bids[made["workload_id"]] = 290000
+        node.sync()
+        self.assertEqual(node.http.get("/v1/bids")["data"][0]["state"], "standing")
+        node.bids.clear()
+        self.until("it to expire", lambda: node.http.get("/v1/bids")["data"][0]["state"] == "expired")
+        self.assertEqual(self.sql("select count(*) from devices where bid_id is not null"), "0")
 
 
 if __name__ == "__main__":
