@@ -75,7 +75,7 @@ static bool rows_cut(struct str record, struct sealed_rows *rows)
         continue;
     while (is_open && record_next_direct(&reader, &direct))
         continue;
-    return record_close(&reader) && is_open;
+    return record_close(&reader);
 }
 
 bool sealed_rows_make(struct str record, const struct sha256 *secret, struct sealed_rows *ret_rows)

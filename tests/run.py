@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the layers of tests and says, in the last line, how many passed and how many failed.
 
-    run.py [lint|unit|agent|cli|http|sql|sim|api|fuzz|all] [only these modules or programs ...]
+    run.py [lint|unit|coverage|agent|cli|http|sql|sim|api|fuzz|all] [only these modules or programs ...]
 
 C programs run by ctest from build/asan (or $UNDERCUT_BUILD), so that the sanitizers for addresses and
 undefined behaviour watch them; black-box modules run the same binaries from outside, each module in a
@@ -25,7 +25,7 @@ FUZZ_BUILD = os.path.join(os.path.dirname(BUILD), "fuzz") if BUILD.startswith(RO
 FUZZ_S = int(os.environ.get("UNDERCUT_FUZZ_S", "10"))
 PARALLEL = 2
 MODULE_S_MAX = 600
-LAYERS = ["lint", "unit", "agent", "cli", "http", "sql", "sim", "api", "fuzz"]
+LAYERS = ["lint", "unit", "coverage", "agent", "cli", "http", "sql", "sim", "api", "fuzz"]
 ENV = {
     **os.environ,
     "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1",
@@ -168,8 +168,19 @@ def run_fuzz(only):
     return sum(r[0] for r in results), sum(r[1] for r in results)
 
 
+def run_coverage(only):
+    """Each file of the pure engine is a test: do the unit tests take every branch of it?"""
+    code, text = run([sys.executable, "tests/mutation/coverage.py", *only])
+    say(text.rstrip())
+    shares = re.findall(r"^auction/\S+: .* ([\d.]+) %,", text, flags=re.M)
+    failed = sum(share != "100.0" for share in shares)
+    return len(shares) - failed, failed or int(code != 0)
+
+
 def run_layer(layer, only):
     """(passed, failed); a layer that has tests and ran none has failed."""
+    if layer == "coverage":
+        return run_coverage(only)
     if layer == "fuzz":
         return run_fuzz(only)
     parts = [run_tidy()] if layer == "lint" and not only else []

@@ -48,7 +48,7 @@ def blanked(text):
     text = re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', blank, text, flags=re.S)
     text = re.sub(r"^#(?!define \w+ ).*(?:\\\n.*)*$", blank, text, flags=re.M)
     text = re.sub(r"^(?:enum|struct|static const struct)\b[^;()]*\{.*?^\};?$", blank, text, flags=re.M | re.S)
-    text = re.sub(r"^static [^;{=]*;$", blank, text, flags=re.M)  # declarations of functions
+    text = re.sub(r"^\w[^;{}=]*\)(?:;|\n\{)$", blank, text, flags=re.M)  # what functions take and give
     return without_musts(text, blank)
 
 

@@ -8,6 +8,7 @@
 
 #include "auction/book.h"
 #include "auction/even.h"
+#include "auction/hindsight.h"
 #include "auction/recompute.h"
 #include "tests/lib/lot_draw.h"
 
@@ -166,6 +167,26 @@ static void a_void_record_with_anything_in_it_is_refused(void **state)
         }
 }
 
+/* Three blocks that lost, with adders 3, 1, 2: the second stood nearest. */
+static void the_nearest_of_several_losing_blocks_tells_the_gap(void **state)
+{
+    (void)state;
+    struct record_block blocks[3] = {0};
+    const struct record_lot lot = {.key = STR("eu-west/cpu-1c2g/1/flexible/unverified"),
+                                   .blocks = blocks,
+                                   .blocks_count = 3,
+                                   .outcome = {.index_uusd_per_hour = 40}};
+    const struct uuid account = {.bytes = {1}};
+    static const int64_t adders[] = {3, 1, 2};
+    for (uint32_t i = 0; i < 3; i++)
+        blocks[i] = (struct record_block){
+            .owner = account, .ask_uusd_per_hour = 50, .adder_uusd_per_hour = adders[i]};
+    struct ask_outcome outcome = ask_outcome_of(&lot, &account);
+    assert_int_equal(outcome.fate, ASK_FATE_ABOVE_INDEX);
+    assert_int_equal(outcome.score_uusd_per_hour, 51);
+    assert_int_equal(outcome.gap_uusd_per_hour, 11);
+}
+
 int main(void)
 {
     hash_start();
@@ -177,6 +198,7 @@ int main(void)
         cmocka_unit_test(room_that_is_there_is_not_taken_again),
         cmocka_unit_test(thin_leaves_join_and_keep_their_keys),
         cmocka_unit_test(adders_are_even_per_seller_and_only_for_a_gang),
+        cmocka_unit_test(the_nearest_of_several_losing_blocks_tells_the_gap),
         cmocka_unit_test(a_void_record_with_anything_in_it_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
