@@ -367,8 +367,9 @@ static void round_print(const json_t *round)
         char index[40] = "none";
         if (json_is_integer(json_object_get(lot, "index_uusd_per_hour")))
             usd_format(json_i64(lot, "index_uusd_per_hour", 0), index);
-        printf("\n%.*s %.*s x%lld (%.*s): %lld sold, index %s\n", STR_ARG(json_str(lot, "region")),
-               STR_ARG(json_str(lot, "device_class")), (long long)json_i64(lot, "block_size", 1),
+        printf("\n%.*s %.*s x%lld %.*s (%.*s): %lld sold, index %s\n",
+               STR_ARG(json_str(lot, "region")), STR_ARG(json_str(lot, "device_class")),
+               (long long)json_i64(lot, "block_size", 1), STR_ARG(json_str(lot, "tier")),
                STR_ARG(json_str(lot, "trust")), (long long)json_i64(lot, "sold_count", 0), index);
         const json_t *ladder = json_object_get(lot, "ladder");
         if (ladder)
@@ -420,6 +421,7 @@ static void price_row(struct table *table, const json_t *row)
     table_cell(table, "%.*s", STR_ARG(json_str(row, "region")));
     table_cell(table, "%.*s", STR_ARG(json_str(row, "device_class")));
     table_cell(table, "%lld", (long long)json_i64(row, "block_size", 1));
+    table_cell(table, "%.*s", STR_ARG(json_str(row, "tier")));
     table_cell(table, "%.*s", STR_ARG(json_str(row, "trust")));
     usd_cell(table, row, "price_uusd_per_hour");
     table_cell(table, "%.*s", STR_ARG(json_str(row, "source")));
@@ -427,8 +429,8 @@ static void price_row(struct table *table, const json_t *row)
 
 static int price(struct cli *cli, const struct args *args)
 {
-    static const char *const titles[] = {"REGION",        "CLASS", ">BLOCK", "TRUST",
-                                         ">NET/BLOCK-HR", "FROM",  NULL};
+    static const char *const titles[] = {"REGION", "CLASS",         ">BLOCK", "TIER",
+                                         "TRUST",  ">NET/BLOCK-HR", "FROM",   NULL};
     struct buf path = {.at = NULL};
     buf_add_c(&path, "/v1/prices");
     if (args_has(args, "--region"))

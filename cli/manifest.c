@@ -37,6 +37,9 @@ const struct option manifest_options[] = {
     {.name = "--secret", .value = "K=V", .help = "the same, and never shown again"},
     {.name = "--label", .letter = 'l', .value = "K=V", .help = "for finding it again"},
     {.name = "--restart", .value = "POLICY", .help = "never, on_failure or always"},
+    {.name = "--tier",
+     .value = "TIER",
+     .help = "flexible (default), or spot: cheaper, leaves sooner"},
     {.name = "--now", .help = "award at once instead of in the next round"},
     {.name = "--limit", .help = "offer the whole --max from the first round"},
     {.name = "--trust", .value = "TRUST", .help = "unverified, or simulated for stand-in hardware"},
@@ -193,6 +196,7 @@ bool manifest_of_args(const struct args *args, struct buf *to, char ret_why[256]
     if (!is_good)
         return false;
     text_put(&out, args, "--restart", "restart");
+    text_put(&out, args, "--tier", "tier");
     if (args_has(args, "--now"))
         json_put_c(&out, "award", "now");
     if (args_has(args, "--limit"))

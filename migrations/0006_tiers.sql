@@ -16,6 +16,7 @@ comment on column leases.stop_at is 'SIGTERM: from here to interrupt_at is the g
 comment on column leases.interrupt_at is 'SIGKILL, at the earliest.';
 comment on column leases.starts_at is
     'What starting may cost and last counts from here: the award, or the end of the notice of whoever held its devices.';
+create index leases_spot on leases (lease_id) where state = 'running' and tier = 'spot';
 create index leases_noticed on leases (workload_id) where interrupt_at is not null and state <> 'closed';
 
 alter table nodes add column reclaimed_at timestamptz;

@@ -44,26 +44,28 @@ where l.market = $1
 order by l.round, l.region, l.class, l.block_size, l.tier, l.trust;
 
 -- name: price_list
--- doc: The last index of every lot that traded, and the catalogue price of single blocks that never did.
+-- doc: The last index of every lot that traded, and the catalogue price of single flexible blocks that never
+--      did.
 -- in: region text?, class text?
 -- out: region text, class text, block_size int4, tier text, trust text, price_uusd_per_hour int8, round int8?
-select r.region, c.class, g.block_size, 'flexible' as tier, t.trust,
+select r.region, c.class, g.block_size, s.tier, t.trust,
     coalesce(i.index_uusd_per_hour, c.catalogue_uusd_per_hour * g.block_size) as price_uusd_per_hour, i.round
 from regions r
 cross join device_classes c
 cross join (values (1), (2), (4), (8)) g (block_size)
+cross join (values ('flexible'), ('spot')) s (tier)
 cross join (values ('simulated'), ('unverified')) t (trust)
 left join lateral (
     select l.index_uusd_per_hour, l.round
     from lot_rounds l
     where l.region = r.region and l.class = c.class and l.block_size = g.block_size
-        and l.tier = 'flexible' and l.trust = t.trust and l.index_uusd_per_hour is not null
+        and l.tier = s.tier and l.trust = t.trust and l.index_uusd_per_hour is not null
     order by l.round desc
     limit 1) i on true
 where ($1 is null or r.region = $1) and ($2 is null or c.class = $2)
     and (g.block_size = 1 or c.vendor <> 'cpu')
-    and (i.round is not null or (g.block_size = 1 and t.trust = 'unverified'))
-order by r.region, c.class, g.block_size, t.trust;
+    and (i.round is not null or (g.block_size = 1 and s.tier = 'flexible' and t.trust = 'unverified'))
+order by r.region, c.class, g.block_size, s.tier, t.trust;
 
 -- name: price_of_lots
 -- doc: What the lots that a workload would try cost lately, raised by 2 %, cheapest first: never younger than

@@ -26,7 +26,7 @@ join devices d using (node_id)
 join device_classes c on c.class = d.class
 join asks a on a.account_id = n.account_id and a.class = d.class and a.region = n.region
 left join node_histories h using (node_id)
-left join leases l on $5 and l.lease_id = d.lease_id and l.state = 'running' and l.tier = 'spot'
+left join leases l on l.lease_id = case when $5 then d.lease_id end and l.state = 'running' and l.tier = 'spot'
     and coalesce(l.interrupt_reason, 'preempted') = 'preempted'
 left join workloads w on w.workload_id = l.workload_id
 left join direct_bids b on b.bid_id = d.bid_id and b.state = 'standing' and b.arrived_round <= $4
