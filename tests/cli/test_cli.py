@@ -434,6 +434,23 @@ class CliTest(unittest.TestCase):
         self.expect(2, "clear", stdin="nonsense")
         self.assertEqual(self.broker.requests, [])
 
+    def test_the_worked_round_of_the_docs_comes_out_as_its_tables_say(self):
+        with open(os.path.join(ROOT, "docs", "auction.md"), encoding="utf-8") as f:
+            lot = f.read().split("<<'EOT'\n")[1].split("EOT")[0]
+        result = json.loads(self.expect(0, "clear", stdin=lot).stdout)
+        self.assertEqual(result["assignment"]["w1"], ["anna/0"])
+        self.assertEqual(sorted(result["assignment"]["g2"]), ["ben/0", "ben/1"])
+        self.assertEqual(result["assignment"]["w3"], ["cleo/0"])
+        self.assertEqual((result["S_star"], result["theta"]["ben"]), (350000, [400000, 350000]))
+        self.assertEqual(result["pay_vickrey"], {"anna": 350000, "ben": 750000, "cleo": 340000, "dora": 0})
+
+        def paid_and_sold(ask):
+            told = json.loads(lot)
+            told["sellers"]["ben"]["ask"] = ask
+            said = json.loads(self.expect(0, "clear", stdin=json.dumps(told)).stdout)
+            return said["pay_vickrey"]["ben"], said["sold"]["ben"]
+        self.assertEqual([paid_and_sold(a) for a in (1, 350000, 360000)], [(750000, 2), (750000, 2), (400000, 1)])
+
     def test_doctor_names_what_is_wrong(self):
         self.broker.answers["GET", "/readyz"] = (200, {"status": "ready"})
         self.broker.answers["GET", "/v1/account"] = problem(401, "unauthenticated")
