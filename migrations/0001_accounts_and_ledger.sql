@@ -131,14 +131,14 @@ begin
         returning a.ledger_account_id, a.currency
     ), posted as (
         select e.journal_id, count(*) as lines, sum(e.amount_uusd) as total,
-            count(distinct p.currency) as currencies, count(*) - count(p.currency) as strays,
-            count(*) filter (where not exists (select from journals j
-                where j.journal_id = e.journal_id and j.xact = pg_current_xact_id())) as orphans
+            min(p.currency) = max(p.currency) as is_one_currency, count(*) - count(p.currency) as strays
         from new_entries e left join applied p using (ledger_account_id)
         group by e.journal_id
     )
-    select sum(strays + orphans), min(format('journal %s has %s lines, total %s, %s currencies', journal_id,
-        lines, total, currencies)) filter (where lines < 2 or total <> 0 or currencies <> 1)
+    select sum(strays + (not exists (select from journals j
+            where j.journal_id = posted.journal_id and j.xact = pg_current_xact_id()))::int4),
+        min(case when lines < 2 or total <> 0 or not is_one_currency
+            then format('journal %s has %s lines, total %s', journal_id, lines, total) end)
     into lost, bad from posted;
     if lost > 0 then
         raise exception 'an entry names a ledger account or a journal that is not of this transaction'

@@ -44,15 +44,16 @@ begin
 end $$;
 
 -- What one statement brought into a round: a row, however many messages.
+create domain arrival_word as text check (value in ('workload', 'ask', 'cancel', 'withdraw'));
 create sequence arrivals_place_seq;
 create table arrival_batches (
     market text not null,
     round int8 not null,
     first_place int8 not null,
-    kind text not null check (kind in ('workload', 'ask', 'cancel', 'withdraw')),
-    places int8[] not null check (places[1] = first_place),
-    account_ids uuid[] not null check (cardinality(account_ids) = cardinality(places)),
-    messages_sha256 bytea[] not null check (cardinality(messages_sha256) = cardinality(places)),
+    kind arrival_word not null,
+    places int8[] not null,
+    account_ids uuid[] not null,
+    messages_sha256 bytea[] not null,
     primary key (market, round, first_place)
 );
 

@@ -3,7 +3,7 @@
 -- Whoever locks several rows takes them in this order, each kind by id: nodes, workloads, leases, replicas,
 -- devices, ledger accounts.
 
--- Words are domains: a session reads their checks once, and those of a table at every statement.
+-- Words and bounds are domains: a session reads their checks once, and those of a table at every statement.
 create domain tier_word as text check (value in ('guaranteed', 'flexible', 'spot'));
 create domain trust_word as text check (value in ('simulated', 'unverified', 'verified', 'attested'));
 create domain award_word as text check (value in ('auction', 'now'));
@@ -17,37 +17,45 @@ create domain workload_state as text check (value in ('auctioning', 'starting', 
 create domain replica_state as text check (value in ('auctioning', 'starting', 'running', 'ended'));
 create domain lease_state as text check (value in ('awarded', 'starting', 'running', 'closing', 'closed'));
 
+create domain short_name as text check (length(value) between 1 and 63);
+create domain some_names as text[] check (cardinality(value) between 1 and 32);
+create domain at_least_none as int4 check (value >= 0);
+create domain at_least_one as int4 check (value > 0);
+create domain uusd_not_negative as int8 check (value >= 0);
+create domain uusd_positive as int8 check (value > 0);
+create domain reserve_uusd as int8 check (value between 1 and 1000000000000);
+create domain sha256_bytes as bytea check (length(value) = 32);
+
 create table workloads (
     workload_id uuid primary key,
     account_id uuid not null,
-    name text not null check (length(name) between 1 and 63),
+    name short_name not null,
     market text not null,
     manifest text not null,
     secrets_sealed bytea,
     image text not null,
-    block_size int4 not null check (block_size in (1, 2, 4, 8)),
-    devices_count int4 not null check (devices_count between 1 and block_size),
-    classes text[] not null check (cardinality(classes) between 1 and 32),
-    regions text[] not null check (cardinality(regions) between 1 and 32),
+    block_size int4 not null,
+    devices_count at_least_one not null,
+    classes some_names not null,
+    regions some_names not null,
     tier tier_word not null,
     trust_min trust_word not null,
     award award_word not null,
     price_policy price_policy_word not null,
-    reserve_uusd_per_hour int8 not null
-        constraint workloads_reserve_in_range check (reserve_uusd_per_hour between 1 and 1000000000000),
-    fee_bp int4 not null check (fee_bp between 0 and 10000),
-    vcpu_milli int4 not null check (vcpu_milli > 0),
-    memory_mib int4 not null check (memory_mib > 0),
-    disk_mib int4 not null check (disk_mib >= 0),
-    replicas int4 not null check (replicas between 1 and 100),
-    min_replicas int4 not null check (min_replicas between 1 and replicas),
+    reserve_uusd_per_hour reserve_uusd not null,
+    fee_bp at_least_none not null,
+    vcpu_milli at_least_one not null,
+    memory_mib at_least_one not null,
+    disk_mib at_least_none not null,
+    replicas at_least_one not null,
+    min_replicas at_least_one not null,
     restart restart_word not null,
     on_interruption interruption_word not null,
     on_degraded degraded_word not null,
-    max_duration_s int4 not null check (max_duration_s between 1 and 2592000),
+    max_duration_s at_least_one not null,
     deadline_at timestamptz,
-    budget_uusd int8 check (budget_uusd > 0),
-    stop_grace_s int4 not null check (stop_grace_s between 0 and 300),
+    budget_uusd uusd_positive,
+    stop_grace_s at_least_none not null,
     labels jsonb not null default '{}',
     desired desired_word not null default 'run',
     state workload_state not null default 'auctioning',
@@ -57,16 +65,19 @@ create table workloads (
     replicas_running int4 not null default 0,
     replicas_ended int4 not null default 0,
     has_been_awarded bool not null default false,
-    spent_uusd int8 not null default 0 check (spent_uusd >= 0),
+    spent_uusd uusd_not_negative not null default 0,
     version int4 not null default 1,
     arrived_round int8 not null,
-    message_sha256 bytea not null check (length(message_sha256) = 32),
+    message_sha256 sha256_bytes not null,
     place int8,
-    hold_uusd int8 check (hold_uusd > 0),
+    hold_uusd uusd_positive,
     idem_key text,
     idem_body_sha256 bytea,
     created_at timestamptz not null default now(),
-    ended_at timestamptz
+    ended_at timestamptz,
+    constraint workloads_bounds check (block_size in (1, 2, 4, 8) and devices_count <= block_size
+        and min_replicas <= replicas and replicas <= 100 and fee_bp <= 10000 and max_duration_s <= 2592000
+        and stop_grace_s <= 300)
 ) with (fillfactor = 70);
 create unique index workloads_name_live on workloads (account_id, name)
     where desired = 'run' and ended_at is null;
@@ -90,11 +101,11 @@ create table replicas (
     replica_id uuid primary key,
     workload_id uuid not null,
     account_id uuid not null,
-    replica_index int4 not null check (replica_index >= 0),
+    replica_index at_least_none not null,
     state replica_state not null default 'auctioning',
     epoch int4 not null default 0,
     attempt int4 not null default 1,
-    escrow_uusd int8 not null constraint replicas_escrow_not_negative check (escrow_uusd >= 0),
+    escrow_uusd uusd_not_negative not null,
     ran_ms int8 not null default 0,
     excluded_node_ids uuid[] not null default '{}',
     auctioning_since timestamptz not null default now(),

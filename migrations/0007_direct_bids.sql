@@ -90,6 +90,6 @@ create function bid_withdraw_message(account_id uuid, workload_id uuid, node_id 
 returns text language sql immutable as $$
     select concat_ws('|', 'undercut/bid-withdraw/v1', account_id, workload_id, node_id)
 $$;
-alter table arrival_batches drop constraint arrival_batches_kind_check;
-alter table arrival_batches add constraint arrival_batches_kind_check
-    check (kind in ('workload', 'ask', 'cancel', 'withdraw', 'bid', 'bid_withdraw'));
+alter domain arrival_word drop constraint arrival_word_check;
+alter domain arrival_word add constraint arrival_word_check
+    check (value in ('workload', 'ask', 'cancel', 'withdraw', 'bid', 'bid_withdraw'));

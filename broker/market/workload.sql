@@ -92,8 +92,7 @@ with member as materialized (
     insert into replicas (replica_id, workload_id, account_id, replica_index, escrow_uusd)
     select (left(s.workload_id::text, 32) || lpad(to_hex(i), 4, '0'))::uuid, s.workload_id,
         s.account_id, i, s.hold_uusd / s.replicas + (i < s.hold_uusd % s.replicas)::int4
-    from stored s
-    cross join generate_series(0, s.replicas - 1) i
+    from (select *, generate_series(0, replicas - 1) as i from stored) s
 ), arrived as (
     insert into arrival_batches (market, round, first_place, kind, places, account_ids, messages_sha256)
     select market, arrived_round, min(place), 'workload', array_agg(place), array_agg(account_id),
@@ -102,7 +101,7 @@ with member as materialized (
     group by market, arrived_round
 ), share as materialized (
     select account_id, sum(hold_uusd)::int8 as hold_uusd, array_agg(workload_id) as workload_ids,
-        array_agg(hold_uusd) as holds_uusd, array_agg(-hold_uusd) as payments_uusd
+        array_agg(hold_uusd::int8) as holds_uusd, array_agg(-hold_uusd) as payments_uusd
     from (select * from stored order by place) s
     group by account_id
 ), journal as materialized (
