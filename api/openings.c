@@ -144,12 +144,13 @@ static void rights_take(struct opening_read *state)
     openings_decide(&state->openings);
 }
 
-static void row_put(struct json_out *out, struct opening_read *state, uint32_t place)
+static void row_put(struct json_out *out, struct opening_read *state, uint32_t number)
 {
     struct sealed_rows *rows = &state->openings.rows;
-    const struct record_row *row = sealed_row(rows, place);
+    const struct record_row *row = sealed_row(rows, number);
+    uint32_t place = sealed_place(rows, number);
     const struct merkle_source source = merkle_table_source(&rows->tree);
-    struct sealed_salt salt = sealed_salt(&state->secret, place);
+    struct sealed_salt salt = sealed_salt(&state->secret, number);
     char hex[2 * SEALED_SALT_SIZE + 1];
     hex_encode(salt.bytes, sizeof(salt.bytes), hex);
     merkle_path(&source, rows->tree.count, place, &state->proof);

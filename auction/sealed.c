@@ -1,9 +1,11 @@
 /* The happy path is: the reader of records names every row, each becomes a salted leaf, and the
- * tree over them is built once. Failure modes are: bytes that are no record, or no public half
- * (refused).
+ * tree over them, in the order of their hashes, is built once. Failure modes are: bytes that are no
+ * record, or no public half (refused).
  */
 #include "auction/sealed.h"
 
+#include <endian.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PUBLIC_MAGIC    "UCPR"
@@ -26,16 +28,16 @@ static uint64_t get_little(const char *at, size_t size)
     return value;
 }
 
-struct sealed_salt sealed_salt(const struct sha256 *secret, uint32_t place)
+struct sealed_salt sealed_salt(const struct sha256 *secret, uint32_t number)
 {
     struct sha256_run run;
     struct sealed_salt salt;
-    uint8_t number[4];
-    put_little(number, place, sizeof(number));
+    uint8_t bytes[4];
+    put_little(bytes, number, sizeof(bytes));
     sha256_run_start(&run);
     sha256_run_add(&run, "undercut/salt/v1|", strlen("undercut/salt/v1|"));
     sha256_run_add(&run, secret->bytes, sizeof(secret->bytes));
-    sha256_run_add(&run, number, sizeof(number));
+    sha256_run_add(&run, bytes, sizeof(bytes));
     struct sha256 hash = sha256_run_end(&run);
     memcpy(salt.bytes, hash.bytes, sizeof(salt.bytes));
     return salt;
@@ -78,30 +80,83 @@ static bool rows_cut(struct str record, struct sealed_rows *rows)
     return record_close(&reader);
 }
 
+/* Places are sorted by the first bytes of their leaves; the rest decides where those are equal. */
+struct leaf_key {
+    uint64_t first;
+    uint32_t number;
+};
+
+static int leaf_order(const void *a, const void *b, void *hashes)
+{
+    const struct leaf_key *left = a, *right = b;
+    const struct sha256 *leaves = hashes;
+    if (left->first != right->first)
+        return left->first < right->first ? -1 : 1;
+    return memcmp(&leaves[left->number], &leaves[right->number], sizeof(struct sha256));
+}
+
+static struct sha256 *leaves_hash(const struct sealed_rows *rows, const struct sha256 *secret,
+                                  uint32_t leaves_count)
+{
+    const struct record_row padding = {.kind = 0, .bytes = STR("")};
+    struct sha256 *hashes = malloc(leaves_count * sizeof(*hashes));
+    must(hashes != NULL);
+    for (uint32_t i = 0; i < leaves_count; i++) {
+        struct sealed_salt salt = sealed_salt(secret, i);
+        hashes[i] = sealed_leaf(&salt, i < rows->count ? sealed_row(rows, i) : &padding);
+    }
+    return hashes;
+}
+
+/* Sorted into `rows->nodes`, with the place of each number. */
+static void leaves_sort(struct sealed_rows *rows, struct sha256 *hashes, uint32_t leaves_count)
+{
+    struct leaf_key *keys = malloc(leaves_count * sizeof(*keys));
+    must(keys != NULL);
+    for (uint32_t i = 0; i < leaves_count; i++) {
+        uint64_t first;
+        memcpy(&first, hashes[i].bytes, sizeof(first));
+        keys[i] = (struct leaf_key){.first = be64toh(first), .number = i};
+    }
+    qsort_r(keys, leaves_count, sizeof(*keys), leaf_order, hashes);
+    buf_reserve(&rows->nodes, MERKLE_TABLE_SIZE((size_t)leaves_count) * sizeof(struct sha256));
+    buf_reserve(&rows->places, leaves_count * sizeof(uint32_t));
+    struct sha256 *nodes = (struct sha256 *)(void *)rows->nodes.at;
+    uint32_t *places = (uint32_t *)(void *)rows->places.at;
+    for (uint32_t i = 0; i < leaves_count; i++) {
+        nodes[i] = hashes[keys[i].number];
+        places[keys[i].number] = i;
+    }
+    free(keys);
+}
+
 bool sealed_rows_make(struct str record, const struct sha256 *secret, struct sealed_rows *ret_rows)
 {
     *ret_rows = (struct sealed_rows){.count = 0};
     if (!rows_cut(record, ret_rows))
         return false;
-    size_t count = ret_rows->rows.len / sizeof(struct record_row), leaves_count = LEAVES_MIN;
+    size_t count = ret_rows->rows.len / sizeof(struct record_row);
+    uint32_t leaves_count = LEAVES_MIN;
+    must(count < UINT32_MAX / 4);
     while (leaves_count < count)
         leaves_count *= 2;
-    must(count < UINT32_MAX / 2);
     ret_rows->count = (uint32_t)count;
-    buf_reserve(&ret_rows->nodes, MERKLE_TABLE_SIZE(leaves_count) * sizeof(struct sha256));
+    struct sha256 *hashes = leaves_hash(ret_rows, secret, leaves_count);
+    leaves_sort(ret_rows, hashes, leaves_count);
+    free(hashes);
     struct sha256 *nodes = (struct sha256 *)(void *)ret_rows->nodes.at;
-    const struct record_row padding = {.kind = 0, .bytes = STR("")};
-    for (uint32_t i = 0; i < leaves_count; i++) {
-        struct sealed_salt salt = sealed_salt(secret, i);
-        nodes[i] = sealed_leaf(&salt, i < count ? sealed_row(ret_rows, i) : &padding);
-    }
     merkle_table_build(&ret_rows->tree, nodes, leaves_count);
     return true;
 }
 
-const struct record_row *sealed_row(const struct sealed_rows *rows, uint32_t place)
+const struct record_row *sealed_row(const struct sealed_rows *rows, uint32_t number)
 {
-    return (const struct record_row *)(const void *)rows->rows.at + place;
+    return (const struct record_row *)(const void *)rows->rows.at + number;
+}
+
+uint32_t sealed_place(const struct sealed_rows *rows, uint32_t number)
+{
+    return ((const uint32_t *)(const void *)rows->places.at)[number];
 }
 
 struct sha256 sealed_rows_root(struct sealed_rows *rows)
@@ -114,6 +169,7 @@ void sealed_rows_finish(struct sealed_rows *rows)
 {
     buf_finish(&rows->rows);
     buf_finish(&rows->nodes);
+    buf_finish(&rows->places);
     rows->count = 0;
 }
 

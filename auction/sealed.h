@@ -4,11 +4,12 @@
  * pure apart from malloc. The rows of the record behind its head (record.h) are the leaves of an
  * RFC 6962 tree:
  *     leaf  = SHA-256(0x00 | salt | u8 kind | u32 lot | u32 item | bytes)
- *     salt  = the first 16 bytes of SHA-256("undercut/salt/v1|" | secret | u32 place)
- * little-endian, `place` counting the leaves from 0, `secret` 32 random bytes of the round. Without
+ *     salt  = the first 16 bytes of SHA-256("undercut/salt/v1|" | secret | u32 number)
+ * little-endian, `number` counting the rows from 0, `secret` 32 random bytes of the round. Without
  * its salt a row cannot be guessed, however few values it may have. Leaves of padding (kind 0, no
- * bytes) fill the tree up to a power of two, at least 16, so that a path tells the order of
- * magnitude of a round and not how many took part. The leaf of the log is the RFC 6962 leaf hash of
+ * bytes) fill the tree up to a power of two, at least 16, and the leaves stand in the order of
+ * their hashes: so neither the length of a path nor the place of a row that is shown tells how many
+ * others there are. The leaf of the log is the RFC 6962 leaf hash of
  *     "UCPR"  u16 version  32 root of the rows  the head's bytes
  */
 #ifndef UNDERCUT_AUCTION_SEALED_H
@@ -23,13 +24,14 @@
 struct sealed_salt {
     uint8_t bytes[SEALED_SALT_SIZE];
 };
-struct sealed_salt sealed_salt(const struct sha256 *secret, uint32_t place);
+struct sealed_salt sealed_salt(const struct sha256 *secret, uint32_t number);
 struct sha256 sealed_leaf(const struct sealed_salt *salt, const struct record_row *row);
 
 /* A record cut into rows, with their tree. Rows point into the record. */
 struct sealed_rows {
-    struct buf rows;  /* of struct record_row, without the head */
-    struct buf nodes; /* of struct sha256: the memory of `tree` */
+    struct buf rows;   /* of struct record_row, without the head */
+    struct buf nodes;  /* of struct sha256: the memory of `tree` */
+    struct buf places; /* of uint32_t: of each row, its leaf in the tree */
     struct merkle_table tree;
     struct str head; /* the head's bytes */
     uint32_t count;  /* rows; the tree has more leaves */
@@ -38,7 +40,8 @@ struct sealed_rows {
 /* False: these are not the bytes of a record. sealed_rows_finish() in any case. */
 MUST_USE bool sealed_rows_make(struct str record, const struct sha256 *secret,
                                struct sealed_rows *ret_rows);
-const struct record_row *sealed_row(const struct sealed_rows *rows, uint32_t place);
+const struct record_row *sealed_row(const struct sealed_rows *rows, uint32_t number);
+uint32_t sealed_place(const struct sealed_rows *rows, uint32_t number);
 struct sha256 sealed_rows_root(struct sealed_rows *rows);
 void sealed_rows_finish(struct sealed_rows *rows);
 

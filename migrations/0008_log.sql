@@ -2,7 +2,7 @@
 -- the market to what it said; and the rows of a record can be shown one by one, when their time has come.
 
 create table log_leaves (
-    market text not null references markets,
+    market text not null,
     size int8 not null check (size > 0),
     kind text not null check (kind in ('round', 'anchor')),
     round int8,
@@ -23,7 +23,7 @@ comment on column log_leaves.size is
 comment on column log_leaves.root_sha256 is 'Root of the tree of that size, fixed for ever.';
 
 create table log_nodes (
-    market text not null references markets,
+    market text not null,
     level int4 not null check (level > 0),
     node_index int8 not null check (node_index >= 0),
     hash bytea not null check (length(hash) = 32),

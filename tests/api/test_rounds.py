@@ -123,7 +123,7 @@ def sealed(data, secret):
         rows.append((0, 0, 0, b""))
     leaves = [sha(b"\0", sha(b"undercut/salt/v1|", secret, struct.pack("<I", i))[:16],
                   struct.pack("<BII", kind, lot, item), data) for i, (kind, lot, item, data) in enumerate(rows)]
-    return b"UCPR" + struct.pack("<H", 1) + merkle_root(leaves) + data[:head]
+    return b"UCPR" + struct.pack("<H", 1) + merkle_root(sorted(leaves)) + data[:head]
 
 
 def clear(lot, seed):

@@ -180,66 +180,103 @@ static json_t *head_json(const struct sha256 *root, int64_t size)
     return json;
 }
 
-static json_t *round_json(struct merkle_table *arrivals, const struct sha256 *message)
+static json_t *row_json(struct sealed_rows *rows, uint32_t number)
 {
     struct merkle_proof proof;
-    const struct merkle_source source = merkle_table_source(arrivals);
-    merkle_path(&source, arrivals->count, 0, &proof);
+    char hex[2 * SEALED_SALT_SIZE + 1];
+    const struct record_row *row = sealed_row(rows, number);
+    uint32_t place = sealed_place(rows, number);
+    const struct merkle_source source = merkle_table_source(&rows->tree);
+    struct sealed_salt salt = sealed_salt(&opening_secret, number);
+    json_t *json = json_pack("{s:i, s:i, s:i, s:i}", "place", (int)place, "kind", (int)row->kind,
+                             "lot", (int)row->lot, "item", (int)row->item);
+    merkle_path(&source, rows->tree.count, place, &proof);
+    hex_encode(salt.bytes, sizeof(salt.bytes), hex);
+    json_object_set_new(json, "salt", json_string(hex));
+    put_base64(json, "bytes_base64", row->bytes);
+    json_object_set_new(json, "path", proof_json(&proof));
+    return json;
+}
+
+/* As an auditor gets it, or, row by row, as somebody who may see all rows. */
+static json_t *round_json(struct str bytes, struct sealed_rows *rows, bool is_whole)
+{
+    struct merkle_proof proof = {.count = 0}; /* one arrival is the whole tree */
+    struct sha256 message = sha256_of("message", 7);
     json_t *arrival = json_pack("{s:i, s:i}", "index", 0, "place", 5);
-    put_hash(arrival, "message_sha256", message);
+    put_hash(arrival, "message_sha256", &message);
     json_object_set_new(arrival, "path", proof_json(&proof));
-    json_t *doc = json_pack("{s:s, s:i, s:i, s:[o], s:i, s:[]}", "market", "main", "round", ROUND,
-                            "arrivals_count", 1, "arrivals", arrival, "rows_size", 0, "rows");
-    put_base64(doc, "record_base64", buf_str(&record));
-    put_hash(doc, "secret", &opening_secret);
+    json_t *doc =
+        json_pack("{s:s, s:i, s:i, s:[o], s:i}", "market", "main", "round", ROUND, "arrivals_count",
+                  1, "arrivals", arrival, "rows_size", (int)rows->tree.count);
+    json_t *shown = json_array();
+    for (uint32_t i = 0; !is_whole && i < rows->count; i++)
+        json_array_append_new(shown, row_json(rows, i));
+    json_object_set_new(doc, "rows", shown);
+    if (is_whole) {
+        put_base64(doc, "record_base64", bytes);
+        put_hash(doc, "secret", &opening_secret);
+    }
     return doc;
+}
+
+/* A market that sealed, logged and signed this record. */
+static struct verify_docs docs_of(struct str bytes, bool is_whole, struct buf *leaf)
+{
+    struct sha256 log_nodes[MERKLE_TABLE_SIZE(2)];
+    struct merkle_table log;
+    struct sealed_rows rows;
+    assert_true(sealed_rows_make(bytes, &opening_secret, &rows));
+    struct sha256 root = sealed_rows_root(&rows);
+    leaf->len = 0;
+    sealed_put_public(leaf, &root, rows.head);
+    log_nodes[0] = merkle_leaf(anchor_body.at, anchor_body.len);
+    log_nodes[1] = merkle_leaf(leaf->at, leaf->len);
+    merkle_table_build(&log, log_nodes, 2);
+    const struct merkle_source source = merkle_table_source(&log);
+    root = merkle_root_at(&source, 2);
+    struct verify_docs made = {
+        .heads = json_pack("[o]", head_json(&root, 2)),
+        .anchors = json_pack("[o]", leaf_json(&log, 0, buf_str(&anchor_body))),
+        .leaves = json_pack("[o]", leaf_json(&log, 1, buf_str(leaf))),
+        .rounds = json_pack("[o]", round_json(bytes, &rows, is_whole)),
+    };
+    sealed_rows_finish(&rows);
+    return made;
+}
+
+static void docs_free(struct verify_docs *old)
+{
+    json_decref(old->heads);
+    json_decref(old->anchors);
+    json_decref(old->leaves);
+    json_decref(old->rounds);
 }
 
 static int setup(void **state)
 {
     (void)state;
-    struct sha256 message = sha256_of("message", 7), arrival_nodes[MERKLE_TABLE_SIZE(1)];
-    struct sha256 log_nodes[MERKLE_TABLE_SIZE(2)];
-    struct merkle_table arrivals, log;
-    struct sealed_rows rows;
+    struct sha256 message = sha256_of("message", 7);
     uint8_t arrival[48] = {[7] = ROUND, [15] = 5};
     ed25519_generate(&key, &secret_key);
     random_bytes(&opening_secret, sizeof(opening_secret));
     links[CHAIN_LENGTH] = sha256_of("chain", 5);
     for (int i = CHAIN_LENGTH; i > 0; i--)
         links[i - 1] = sha256_of(&links[i], sizeof(struct sha256));
-    memcpy(arrival + 16, message.bytes, 32);
-    arrival_nodes[0] = merkle_leaf(arrival, sizeof(arrival));
-    merkle_table_build(&arrivals, arrival_nodes, 1);
-    record_make(&arrival_nodes[0]);
-    assert_true(sealed_rows_make(buf_str(&record), &opening_secret, &rows));
-    struct sha256 root = sealed_rows_root(&rows);
-    sealed_put_public(&body, &root, rows.head);
-    sealed_rows_finish(&rows);
     const struct sealed_anchor anchor = {
         .market = STR("main"), .chain_id = 1, .length = CHAIN_LENGTH, .anchor = links[0]};
     sealed_put_anchor(&anchor_body, &anchor);
-    log_nodes[0] = merkle_leaf(anchor_body.at, anchor_body.len);
-    log_nodes[1] = merkle_leaf(body.at, body.len);
-    merkle_table_build(&log, log_nodes, 2);
-    const struct merkle_source source = merkle_table_source(&log);
-    root = merkle_root_at(&source, 2);
-    docs = (struct verify_docs){
-        .heads = json_pack("[o]", head_json(&root, 2)),
-        .anchors = json_pack("[o]", leaf_json(&log, 0, buf_str(&anchor_body))),
-        .leaves = json_pack("[o]", leaf_json(&log, 1, buf_str(&body))),
-        .rounds = json_pack("[o]", round_json(&arrivals, &message)),
-    };
+    memcpy(arrival + 16, message.bytes, 32);
+    struct sha256 arrivals_root = merkle_leaf(arrival, sizeof(arrival));
+    record_make(&arrivals_root);
+    docs = docs_of(buf_str(&record), true, &body);
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    json_decref(docs.heads);
-    json_decref(docs.anchors);
-    json_decref(docs.leaves);
-    json_decref(docs.rounds);
+    docs_free(&docs);
     buf_finish(&record);
     buf_finish(&body);
     buf_finish(&anchor_body);
@@ -311,45 +348,63 @@ static void a_record_that_ends_early_or_late_is_found(void **state)
     assert_int_equal(faults(), 0);
 }
 
-/* A broker that lies from the start, with its own key: all hangs together but the rule. */
+/* The faults of a market that lied from the start: all hangs together but what it says. */
+static int64_t faults_of(struct str lie, bool is_whole)
+{
+    struct verify_docs honest = docs;
+    struct buf leaf = {0};
+    docs = docs_of(lie, is_whole, &leaf);
+    int64_t count = faults();
+    docs_free(&docs);
+    buf_finish(&leaf);
+    docs = honest;
+    return count;
+}
+
 static void a_wrong_price_that_was_signed_and_logged_is_found(void **state)
 {
     (void)state;
-    struct verify_docs honest = docs;
-    struct buf kept = record, lie = {0};
-    struct sealed_rows rows;
-    struct sha256 log_nodes[MERKLE_TABLE_SIZE(2)];
-    struct merkle_table log;
+    struct buf lie = {0};
+    assert_int_equal(faults_of(buf_str(&record), true), 0);
+    assert_int_equal(faults_of(buf_str(&record), false), 0);
+    assert_true(report.counts[VERIFY_ROWS] > 20);
     buf_add_str(&lie, buf_str(&record));
-    lie.at[lie.len - 1 - 7] = (char)(lie.at[lie.len - 1 - 7] + 1); /* the last award's price */
-    assert_true(sealed_rows_make(buf_str(&lie), &opening_secret, &rows));
-    struct sha256 root = sealed_rows_root(&rows);
-    struct buf leaf = {0};
-    sealed_put_public(&leaf, &root, rows.head);
-    sealed_rows_finish(&rows);
-    log_nodes[0] = merkle_leaf(anchor_body.at, anchor_body.len);
-    log_nodes[1] = merkle_leaf(leaf.at, leaf.len);
-    merkle_table_build(&log, log_nodes, 2);
-    const struct merkle_source source = merkle_table_source(&log);
-    root = merkle_root_at(&source, 2);
-    record = lie;
-    docs.heads = json_pack("[o]", head_json(&root, 2));
-    docs.anchors = json_pack("[o]", leaf_json(&log, 0, buf_str(&anchor_body)));
-    docs.leaves = json_pack("[o]", leaf_json(&log, 1, buf_str(&leaf)));
-    json_t *doc = json_deep_copy(json_array_get(honest.rounds, 0));
-    put_base64(doc, "record_base64", buf_str(&lie));
-    docs.rounds = json_pack("[o]", doc);
-    assert_int_equal(faults(), 1);
+    lie.at[lie.len - 8] = (char)(lie.at[lie.len - 8] + 1); /* the last award's price */
+    assert_int_equal(faults_of(buf_str(&lie), true), 1);
     assert_int_equal(report.faults[0].check, VERIFY_CLEARINGS);
     assert_non_null(strstr(report.faults[0].text, "a price is 3"));
-    json_decref(docs.heads);
-    json_decref(docs.anchors);
-    json_decref(docs.leaves);
-    json_decref(docs.rounds);
-    buf_finish(&leaf);
+    assert_int_equal(faults_of(buf_str(&lie), false), 1); /* its parties see that, too */
+    assert_int_equal(report.faults[0].check, VERIFY_ROWS);
+    assert_non_null(strstr(report.faults[0].text, "was paid"));
     buf_finish(&lie);
-    record = kept;
-    docs = honest;
+}
+
+/* The chain was lost with its key: the round is void, and nobody is blamed. */
+static void a_void_round_whose_link_is_lost_is_counted(void **state)
+{
+    (void)state;
+    struct buf lost = {0};
+    struct record_reader reader;
+    struct record_head head;
+    assert_true(record_open(&reader, buf_str(&record), &head));
+    (void)record_close(&reader);
+    head.kind = RECORD_VOID;
+    head.lots_count = head.directs_count = 0;
+    record_put_head(&lost, &head);
+    assert_int_equal(faults_of(buf_str(&lost), true), 0);
+    assert_int_equal(report.void_count, 1);
+    assert_int_equal(report.lost_links_count, 0);
+    memset(&head.seed, 0, sizeof(head.seed));
+    memset(&head.seed_parts.chain_value, 0, sizeof(head.seed_parts.chain_value));
+    lost.len = 0;
+    record_put_head(&lost, &head);
+    assert_int_equal(faults_of(buf_str(&lost), true), 0);
+    assert_int_equal(report.lost_links_count, 1);
+    head.kind = RECORD_ROUND; /* a round that traded must show its link */
+    lost.len = 0;
+    record_put_head(&lost, &head);
+    assert_true(faults_of(buf_str(&lost), true) > 0);
+    buf_finish(&lost);
 }
 
 static void two_heads_of_one_size_are_told_as_equivocation(void **state)
@@ -395,6 +450,7 @@ int main(void)
         cmocka_unit_test(any_single_byte_of_a_leaf_that_changed_is_found),
         cmocka_unit_test(a_record_that_ends_early_or_late_is_found),
         cmocka_unit_test(a_wrong_price_that_was_signed_and_logged_is_found),
+        cmocka_unit_test(a_void_round_whose_link_is_lost_is_counted),
         cmocka_unit_test(two_heads_of_one_size_are_told_as_equivocation),
         cmocka_unit_test(members_of_another_form_are_refused_and_never_crash),
     };
