@@ -49,7 +49,8 @@ static enum err_code rounds_roll_once(struct history *history, struct history_ro
     struct session *session = history->office.session;
     const struct history_lots_in lots_in = {.market = str_of(history->config.market)};
     const struct history_roll_in roll_in = {.market = lots_in.market,
-                                            .lot_rounds_max = LOT_ROUNDS_MAX};
+                                            .lot_rounds_max = LOT_ROUNDS_MAX,
+                                            .seconds_ms = history->config.seconds_ms};
     struct sql_result *result = NULL;
     enum err_code err = office_begin(&history->office);
     if (err == ERR_OK)

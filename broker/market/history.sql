@@ -23,7 +23,8 @@ on conflict do nothing;
 -- name: history_roll
 -- doc: Folds the rounds behind the mark into candles of every step, some thousand lot-rounds at a time (a
 --      round is never cut), and moves the mark. Always one row.
--- in: market text, lot_rounds_max int8
+--      Seconds that would be forgotten at once are not made.
+-- in: market text, lot_rounds_max int8, seconds_ms int8
 -- out: lot_rounds_count int4, first_round int8, last_round int8
 with mark as materialized (
     select m.round from history_marks m where m.market = $1 for update
@@ -50,6 +51,7 @@ with mark as materialized (
         (array_agg(d.unmet_count order by d.round desc))[1] as unmet_count,
         min(d.accounts_count) as accounts_min
     from due d cross join (values (1), (60), (3600), (86400)) t (step_s)
+    where t.step_s > 1 or d.cleared_at > now() - $3 * interval '1 ms'
     group by 1, 2, 3
 ), stored as (
     insert into candles as c (lot_id, step_s, at, open_uusd, high_uusd, low_uusd, close_uusd,

@@ -1,8 +1,22 @@
 """Why a workload waits, what would have won, and what a dry run says: from figures that are old enough."""
 
+import os
+import re
 import unittest
 
-from harness import ApiCase, manifest
+import yaml
+from harness import ROOT, ApiCase, manifest
+
+class Codes(unittest.TestCase):
+    def test_codes_exist_once_and_the_contract_and_the_page_know_them(self):
+        with open(os.path.join(ROOT, "auction", "constraints.def"), encoding="utf-8") as f:
+            slugs = re.findall(r'^CONSTRAINT\(\w+, +"(\w+)"', f.read(), flags=re.M)
+        with open(os.path.join(ROOT, "openapi.yaml"), encoding="utf-8") as f:
+            self.assertEqual(yaml.safe_load(f)["components"]["schemas"]["Constraint"]["enum"], slugs)
+        with open(os.path.join(ROOT, "docs", "market-data.md"), encoding="utf-8") as f:
+            page = f.read()
+        self.assertEqual([s for s in slugs if f"`{s}`" not in page], [])
+
 
 class Explain(ApiCase):
     settings = {"sealed_age_ms": 200, "history_sample_ms": 100}

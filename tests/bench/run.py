@@ -16,6 +16,7 @@ BENCHES = {
     "auction": ["bench_auction", "bench_placement"],
     "placement": ["bench_placement"],
     "simulation": ["bench_simulation"],
+    "history": ["bench_history"],
 }
 
 
