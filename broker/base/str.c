@@ -92,6 +92,11 @@ size_t i64_format(int64_t value, char buf[I64_TEXT_SIZE])
 {
     char digits[I64_TEXT_SIZE];
     size_t at = sizeof(digits);
+    if (value >= 0 && value < 10) { /* most numbers that are told */
+        buf[0] = (char)('0' + value);
+        buf[1] = '\0';
+        return 1;
+    }
     uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
     digits[--at] = '\0';
     do

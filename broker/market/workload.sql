@@ -150,8 +150,9 @@ select m.ord::int4, w.workload_id, w.name, w.state, w.status_reason, w.desired, 
         where r.workload_id = w.workload_id)::int8 else 0 end as escrow_uusd,
     w.spent_uusd, w.version, w.created_at, w.ended_at, w.labels, w.manifest, w.market, w.arrived_round,
     coalesce(w.place, 0) as place, w.message_sha256,
-    (select min(l.interrupt_at) from leases l
-     where l.workload_id = w.workload_id and l.interrupt_at is not null and l.state <> 'closed') as interrupt_at
+    case when w.replicas_starting + w.replicas_running > 0 then (select min(l.interrupt_at) from leases l
+        where l.workload_id = w.workload_id and l.interrupt_at is not null and l.state <> 'closed')
+        end as interrupt_at
 from unnest($1::uuid[], $2::uuid[], $3::text[]) with ordinality as m (account_id, workload_id, name, ord)
 cross join lateral (
     select * from workloads w
@@ -182,8 +183,9 @@ select 0 as ord, w.workload_id, w.name, w.state, w.status_reason, w.desired, w.i
         where r.workload_id = w.workload_id)::int8 else 0 end as escrow_uusd,
     w.spent_uusd, w.version, w.created_at, w.ended_at, w.labels, w.manifest, w.market, w.arrived_round,
     coalesce(w.place, 0) as place, w.message_sha256,
-    (select min(l.interrupt_at) from leases l
-     where l.workload_id = w.workload_id and l.interrupt_at is not null and l.state <> 'closed') as interrupt_at
+    case when w.replicas_starting + w.replicas_running > 0 then (select min(l.interrupt_at) from leases l
+        where l.workload_id = w.workload_id and l.interrupt_at is not null and l.state <> 'closed')
+        end as interrupt_at
 from workloads w
 where w.account_id = $1
     and ($2 is null or w.workload_id < $2)
