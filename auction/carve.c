@@ -4,6 +4,7 @@
  */
 #include "auction/carve.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,11 +14,11 @@ struct carve_node {
     bool has_larger;
 };
 
-struct carve_key { /* a block that may be halved */
+struct carve_key { /* a block that may be halved; big-endian, so that bytes compare as numbers */
+    uint32_t cost_be; /* idle devices that halving it makes useless to its size */
     struct sha256 tie;
-    uint32_t first;
-    uint32_t cost; /* idle devices that halving it makes useless to its size */
-    uint32_t block;
+    uint32_t first_be;
+    uint32_t block; /* not compared */
 };
 
 struct carving {
@@ -36,16 +37,10 @@ static uint32_t devices_count_of(const struct carve_input *input)
     return count;
 }
 
-static size_t padded(size_t count, size_t size)
-{
-    return (count * size + 15) / 16 * 16;
-}
-
+/* Three arrays one after the other, none of which needs more than the others' alignment. */
 size_t carve_memory_size(const struct carve_input *input)
 {
-    size_t devices_count = devices_count_of(input);
-    return padded(devices_count, sizeof(struct carve_block)) +
-           padded(devices_count, sizeof(struct carve_key)) +
+    return devices_count_of(input) * (sizeof(struct carve_block) + sizeof(struct carve_key)) +
            input->nodes_count * sizeof(struct carve_node);
 }
 
@@ -65,25 +60,25 @@ static void group_cut(struct carving *carving, uint32_t index)
 
 /* How many ------------------------------------------------------------------------------------*/
 
-static int64_t at_least_0(int64_t value)
-{
-    return value > 0 ? value : 0;
-}
-
 static int64_t least_of(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+static int64_t most_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
 }
 
 /* Blocks that are kept for wishes of their own size, whoever else wants some. */
 static int64_t blocks_kept(const struct carve_counts *counts, uint32_t size)
 {
     int64_t wanted = counts->wanted[size], unmet = counts->last_unmet[size];
-    int64_t unsold = at_least_0(counts->last_supply[size] - counts->last_sold[size]);
-    int64_t lacking = at_least_0(unmet - unsold);
+    int64_t unsold = most_of(counts->last_supply[size] - counts->last_sold[size], 0);
+    int64_t lacking = most_of(unmet - unsold, 0);
     if (!counts->wanted_has_unmet)
         return wanted + lacking;
-    return least_of(at_least_0(wanted - unmet) + lacking, wanted);
+    return least_of(most_of(wanted - unmet, 0) + lacking, wanted);
 }
 
 static int64_t ceil_div(int64_t a, int64_t b)
@@ -96,7 +91,7 @@ static int64_t ceil_div(int64_t a, int64_t b)
 static int64_t halves_for(const struct carve_counts *counts, uint32_t size, int64_t blocks_count,
                           int64_t smaller_count)
 {
-    int64_t left_over = at_least_0(blocks_count - blocks_kept(counts, size));
+    int64_t left_over = most_of(blocks_count - blocks_kept(counts, size), 0);
     int64_t sizes_count = 0, lacking = -smaller_count;
     for (uint32_t i = 0; i < size; i++) {
         sizes_count += counts->wanted[i] > 0;
@@ -105,26 +100,16 @@ static int64_t halves_for(const struct carve_counts *counts, uint32_t size, int6
     if (sizes_count == 0)
         return 0;
     int64_t share = ceil_div(left_over * sizes_count, sizes_count + (counts->wanted[size] > 0));
-    int64_t needed = ceil_div(at_least_0(lacking), (int64_t)1 << size);
-    int64_t most = share > needed ? share : needed;
-    return least_of(most, left_over);
+    int64_t needed = ceil_div(most_of(lacking, 0), (int64_t)1 << size);
+    return least_of(most_of(share, needed), left_over);
 }
 
 /* Which ---------------------------------------------------------------------------------------*/
 
-static int tie_order(const void *a, const void *b)
+/* By cost, then tie, then place. */
+static int key_order(const void *a, const void *b)
 {
-    const struct carve_key *left = a, *right = b;
-    int order = memcmp(&left->tie, &right->tie, sizeof(left->tie));
-    return order != 0 ? order : left->first < right->first ? -1 : 1;
-}
-
-static int cost_order(const void *a, const void *b)
-{
-    const struct carve_key *left = a, *right = b;
-    if (left->cost != right->cost)
-        return left->cost < right->cost ? -1 : 1;
-    return tie_order(a, b);
+    return memcmp(a, b, offsetof(struct carve_key, block));
 }
 
 static void block_halve(struct carving *carving, uint32_t index)
@@ -151,7 +136,8 @@ static void keys_cost(struct carving *carving, uint32_t size, uint32_t keys_coun
         uint32_t group = carving->blocks[key->block].group;
         struct carve_node *node = &carving->nodes[groups[group].node];
         bool is_last = --node->others_count == 0;
-        key->cost = is_last && !node->has_larger ? node->devices_count : 0;
+        if (is_last && !node->has_larger)
+            key->cost_be = htobe32(node->devices_count);
     }
 }
 
@@ -174,9 +160,9 @@ static uint32_t keys_list(struct carving *carving, uint32_t size, int64_t *ret_s
     for (uint32_t i = 0; i < carving->blocks_count; i++) {
         const struct carve_block *block = &carving->blocks[i];
         if (block->size == size)
-            carving->keys[count++] = (struct carve_key){.first = block->first, .block = i};
-        else if (block->size < size)
-            *ret_smaller_count += 1 << block->size;
+            carving->keys[count++] =
+                (struct carve_key){.first_be = htobe32(block->first), .block = i};
+        *ret_smaller_count += block->size < size ? 1 << block->size : 0;
     }
     return count;
 }
@@ -187,14 +173,16 @@ static void size_halve(struct carving *carving, uint32_t size)
     int64_t smaller_count;
     uint32_t count = keys_list(carving, size, &smaller_count);
     int64_t halves = halves_for(&input->counts, size, count, smaller_count);
-    if (halves > 0 && halves < count) { /* else there is nothing to choose */
+    if (halves == 0)
+        return;
+    if (halves < count) {
         for (uint32_t i = 0; i < count; i++) {
             uint32_t group = carving->blocks[carving->keys[i].block].group;
             carving->keys[i].tie = tie_of(&input->seed, input->groups[group].id);
         }
-        qsort(carving->keys, count, sizeof(*carving->keys), tie_order);
+        qsort(carving->keys, count, sizeof(*carving->keys), key_order);
         keys_cost(carving, size, count);
-        qsort(carving->keys, count, sizeof(*carving->keys), cost_order);
+        qsort(carving->keys, count, sizeof(*carving->keys), key_order);
     }
     for (int64_t i = 0; i < halves; i++)
         block_halve(carving, carving->keys[i].block);
@@ -202,15 +190,11 @@ static void size_halve(struct carving *carving, uint32_t size)
 
 uint32_t carve(const struct carve_input *input, void *memory, const struct carve_block **ret_blocks)
 {
-    size_t devices_count = devices_count_of(input);
-    char *at = memory;
+    uint32_t devices_count = devices_count_of(input);
     struct carving carving = {.input = input, .blocks = memory};
-    at += padded(devices_count, sizeof(struct carve_block));
-    carving.keys = (struct carve_key *)at;
-    at += padded(devices_count, sizeof(struct carve_key));
-    carving.nodes = (struct carve_node *)at;
-    for (uint32_t i = 0; i < input->nodes_count; i++)
-        carving.nodes[i] = (struct carve_node){.devices_count = 0};
+    carving.keys = (struct carve_key *)(carving.blocks + devices_count);
+    carving.nodes = (struct carve_node *)(carving.keys + devices_count);
+    memset(carving.nodes, 0, input->nodes_count * sizeof(*carving.nodes));
     for (uint32_t i = 0; i < input->groups_count; i++)
         group_cut(&carving, i);
     for (uint32_t size = CARVE_SIZES; --size > 0;)

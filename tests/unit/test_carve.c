@@ -302,6 +302,18 @@ static void agrees_with_the_slow_model(void **state)
     }
 }
 
+static void memory_is_lent_by_devices_and_nodes(void **state)
+{
+    (void)state;
+    const struct carve_input nothing = {.groups_count = 0};
+    const struct carve_group group = {.id = STR("a"), .devices_count = 2};
+    const struct carve_input two = {.groups = &group, .groups_count = 1, .nodes_count = 1};
+    const struct carve_input two_of_two = {.groups = &group, .groups_count = 1, .nodes_count = 2};
+    assert_int_equal(carve_memory_size(&nothing), 0);
+    assert_true(carve_memory_size(&two) >= 2 * sizeof(struct carve_block));
+    assert_true(carve_memory_size(&two) < carve_memory_size(&two_of_two));
+}
+
 /* What it is for ------------------------------------------------------------------------------*/
 
 struct row {
@@ -445,6 +457,7 @@ int main(void)
         cmocka_unit_test(merging_buddies_undoes_all_splits),
         cmocka_unit_test(the_order_of_groups_does_not_matter),
         cmocka_unit_test(agrees_with_the_slow_model),
+        cmocka_unit_test(memory_is_lent_by_devices_and_nodes),
         cmocka_unit_test(counts_decide_how_much_is_halved),
         cmocka_unit_test(halving_starts_where_it_fragments_least),
         cmocka_unit_test(no_wish_shuts_the_market_for_another),
