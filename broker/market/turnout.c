@@ -16,29 +16,31 @@ static int key_order(const void *a, const void *b)
     return strcmp(((const struct turnout_row *)a)->key, ((const struct turnout_row *)b)->key);
 }
 
-static void lots_count(const struct supply *supply, const struct round_clearing *clearing,
-                       struct turnout_row *rows)
+static void demand_left(const struct supply *supply, const struct demand *demand, int64_t left,
+                        struct turnout_row *rows)
 {
-    for (uint32_t i = 0; i < clearing->lots_count; i++) {
-        const struct round_lot *lot = &clearing->lots[i];
-        struct turnout_row *row = &rows[lot->pool - supply->pools];
-        uint32_t size = block_size_index(lot->devices_count);
-        row->sold[size] += lot->outcome.awards_count;
-        row->unmet[size] -= lot->outcome.awards_count;
-        for (uint32_t j = 0; j < lot->demands_count; j++)
-            row->unmet[size] += lot->demands[j].k;
-    }
+    uint32_t size = block_size_index(demand->block_size);
+    if (demand->pool != NULL)
+        rows[demand->pool - supply->pools].unmet[size] += left;
+    for (uint32_t i = 0; demand->pool == NULL && left > 0 && i < supply->pools_count; i++)
+        if (demand_accepts(demand, &supply->pools[i]))
+            rows[i].unmet[size] += left;
 }
 
-static void lotless_count(const struct supply *supply, const struct demands *demands,
-                          struct turnout_row *rows)
+static void clearing_count(const struct supply *supply, const struct demands *demands,
+                           const struct round_clearing *clearing, struct turnout_row *rows)
 {
-    for (uint32_t i = 0; i < demands->count; i++) {
-        const struct demand *demand = &demands->at[i];
-        for (uint32_t j = 0; demand->pool == NULL && j < supply->pools_count; j++)
-            if (demand_accepts(demand, &supply->pools[j]))
-                rows[j].unmet[block_size_index(demand->block_size)] += demand->k;
+    uint32_t *got = calloc(demands->count ? demands->count : 1, sizeof(*got));
+    must(got != NULL);
+    for (uint32_t i = 0; i < clearing->awards_count; i++) {
+        const struct round_award *award = &clearing->awards[i];
+        struct turnout_row *row = &rows[award->pool - supply->pools];
+        row->sold[block_size_index(award->block->devices_count)]++;
+        got[award->demand - demands->at]++;
     }
+    for (uint32_t i = 0; i < demands->count; i++)
+        demand_left(supply, &demands->at[i], (int64_t)demands->at[i].k - got[i], rows);
+    free(got);
 }
 
 void turnout_take(const struct supply *supply, const struct demands *demands,
@@ -52,8 +54,7 @@ void turnout_take(const struct supply *supply, const struct demands *demands,
         for (uint32_t size = 0; size < BLOCK_SIZES; size++)
             rows[i].supply[size] = supply->pools[i].blocks_count[size];
     }
-    lots_count(supply, clearing, rows);
-    lotless_count(supply, demands, rows);
+    clearing_count(supply, demands, clearing, rows);
     qsort(rows, count, sizeof(*rows), key_order);
     *ret_turnout = (struct turnout){.at = rows, .count = count};
 }

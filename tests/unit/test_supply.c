@@ -158,8 +158,8 @@ static void test_asks_never_change_blocks(void **state)
 
 /* The last round ------------------------------------------------------------------------------*/
 
-/* One eight, wanted whole by one workload in a lot and by one that found no lot; a single device
- * wanted by a third. */
+/* One eight, wanted whole by one workload in a lot; three pairs by one that found no lot; two fours
+ * by one that looks elsewhere. */
 static void turnout_make(struct world *world, uint32_t sold_count, struct turnout *ret_turnout)
 {
     struct str region = world->pool.region, class = world->pool.class;
@@ -171,14 +171,10 @@ static void turnout_make(struct world *world, uint32_t sold_count, struct turnou
         {.block_size = 2, .k = 3, .trust_min = 1, .regions = {region}, .classes = {class},
          .regions_count = 1, .classes_count = 1},
     };
-    struct record_demand wish = {.k = 1, .kmin = 1};
-    struct round_lot lot = {.pool = &world->pool,
-                            .devices_count = 8,
-                            .demands = &wish,
-                            .demands_count = 1,
-                            .outcome = {.awards_count = sold_count}};
-    const struct round_clearing clearing = {.lots = &lot, .lots_count = 1};
     const struct demands all = {.at = demands, .count = ARRAY_COUNT(demands)};
+    struct round_award award = {
+        .demand = demands, .block = world->pool.blocks[3], .pool = &world->pool};
+    const struct round_clearing clearing = {.awards = &award, .awards_count = sold_count};
     demands[0].pool = &world->pool;
     turnout_take(&world->supply, &all, &clearing, ret_turnout);
 }
