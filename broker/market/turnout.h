@@ -2,8 +2,9 @@
  *
  * one thread (the leader's), which takes it from each committed round and gives it to the next
  * cutting (auction/carve.h). It counts and knows no price. Wishes without a lot (none had room, or
- * they are cleared by themselves) count, where unmet, wherever they may be served. A new leader starts without one; so does a market after an
- * idle second, since those who waited then do so no longer.
+ * they are cleared by themselves) count, where unmet, wherever they may be served. A new leader
+ * starts without one; so does a market after an idle second, since those who waited then do so no
+ * longer.
  */
 #ifndef UNDERCUT_MARKET_TURNOUT_H
 #define UNDERCUT_MARKET_TURNOUT_H
