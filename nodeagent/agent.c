@@ -61,6 +61,7 @@ struct agent {
     struct converge converge;
     struct pricing pricing;
     struct pricer *pricer; /* NULL: prices stand still */
+    json_t *open;          /* what it may bid on, as last heard; NULL at first */
     char known_version[80];
     bool has_inventory_due;
     int64_t inventory_due_mono_ms;
@@ -111,6 +112,7 @@ void agent_destroy(struct agent *agent)
     gpu_close(agent->nvml);
     gpu_close(agent->amd);
     engine_close(agent->engine);
+    json_decref(agent->open);
     http_client_destroy(agent->client);
     if (agent->folder_fd >= 0)
         close(agent->folder_fd);
@@ -392,6 +394,8 @@ static void answer_apply(struct agent *agent, struct str answer)
     asks_note(agent, json_object_get(desired.json, "asks"));
     if (agent->pricer)
         use_note(agent, &desired);
+    json_decref(agent->open);
+    agent->open = json_incref(json_object_get(desired.json, "direct_workloads"));
     converge_apply(&agent->converge, &desired);
     desired_finish(&desired);
 }
@@ -411,6 +415,7 @@ static void body_make(struct agent *agent, struct buf *to)
         .known_version = agent->known_version,
         .hold_ms = agent->config.is_once ? 0 : HOLD_MS,
         .config = &agent->config,
+        .open_or_null = agent->open,
         .pricer_or_null = agent->pricer,
         .inventory = &agent->inventory,
         .has_inventory = agent->has_inventory_due,

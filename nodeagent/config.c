@@ -32,6 +32,7 @@ static option_set flag_set;
 static option_set price_set;
 static option_set slots_set;
 static option_set runner_set;
+static option_set direct_bids_set;
 
 #define TEXT(option, variable, field)                                                         \
     {                                                                                         \
@@ -57,6 +58,7 @@ static const struct option_row rows[] = {
     TEXT("--region", "UNDERCUT_AGENT_REGION", region),
     {.name = "--price", .env = "UNDERCUT_AGENT_PRICE", .set = price_set},
     TEXT("--pricing", "UNDERCUT_AGENT_PRICING", pricing_file),
+    {.name = "--direct-bids", .env = "UNDERCUT_AGENT_DIRECT_BIDS", .set = direct_bids_set},
     {.name = "--cpu-slots", .env = "UNDERCUT_AGENT_CPU_SLOTS", .set = slots_set},
     TEXT("--engine", "UNDERCUT_AGENT_ENGINE", engine_url),
     TEXT("--nvml", "UNDERCUT_AGENT_NVML", nvml_path),
@@ -95,7 +97,8 @@ bool config_read(int argc, char **argv, struct config *ret_config, char ret_why[
 
 static void defaults_set(struct config *config)
 {
-    *config = (struct config){.runner = RUNNER_ENGINE, .time_scale = 1};
+    *config =
+        (struct config){.runner = RUNNER_ENGINE, .direct_bids = DIRECT_BIDS_OFF, .time_scale = 1};
     (void)str_format(config->state_dir, sizeof(config->state_dir), "/var/lib/undercut-agent");
     (void)str_format(config->engine_url, sizeof(config->engine_url),
                      "unix:///run/podman/podman.sock");
@@ -272,6 +275,18 @@ static bool runner_set(struct config *config, const struct option_row *row, stru
     return true;
 }
 
+static bool direct_bids_set(struct config *config, const struct option_row *row, struct str value)
+{
+    (void)row;
+    if (str_equal_c(value, "floor"))
+        config->direct_bids = DIRECT_BIDS_FLOOR;
+    else if (str_equal_c(value, "off"))
+        config->direct_bids = DIRECT_BIDS_OFF;
+    else
+        return false;
+    return true;
+}
+
 const char *config_help(void)
 {
     return "undercut-agent: rents out this machine's devices by the second.\n"
@@ -291,6 +306,8 @@ const char *config_help(void)
            "  --pricing FILE        rules that move the price: schedule, energy, utilisation, a\n"
            "                        program of yours; see docs/operators.md\n"
            "                        [UNDERCUT_AGENT_PRICING]\n"
+           "  --direct-bids HOW     floor: bid it on workloads that are cleared by themselves;\n"
+           "                        off: only the standing ask [UNDERCUT_AGENT_DIRECT_BIDS, off]\n"
            "  --cpu-slots MODEL:N   offer CPU slots, e.g. cpu-2c4g:2 [UNDERCUT_AGENT_CPU_SLOTS]\n"
            "  --engine unix:///SOCK Podman or Docker [UNDERCUT_AGENT_ENGINE]\n"
            "  --nvml PATH           NVML library [UNDERCUT_AGENT_NVML, libnvidia-ml.so.1]\n"

@@ -25,6 +25,8 @@ enum config_command {
 
 enum runner_kind { RUNNER_ENGINE = 1, RUNNER_SIMULATED };
 
+enum direct_bids { DIRECT_BIDS_OFF = 1, DIRECT_BIDS_FLOOR };
+
 struct config_price {
     char device_class[64]; /* "*": each class of this node */
     int64_t price_uusd_per_device_hour;
@@ -47,12 +49,13 @@ struct config {
     char amd_root[CONFIG_TEXT_SIZE]; /* where /sys and /dev are; "" is the real root */
     char ca_file[CONFIG_TEXT_SIZE];
     char pricing_file[CONFIG_TEXT_SIZE]; /* rules that make prices move; "": they stand still */
-    char tokens_file[CONFIG_TEXT_SIZE]; /* one token per line, with --simulate-nodes */
+    char tokens_file[CONFIG_TEXT_SIZE];  /* one token per line, with --simulate-nodes */
     struct config_price prices[CONFIG_PRICES_MAX];
     size_t prices_count;
     struct config_slot slots[CONFIG_SLOTS_MAX];
     size_t slots_count;
     enum runner_kind runner;
+    enum direct_bids direct_bids;
     int64_t time_scale;     /* the simulated runner's hours pass this many times faster */
     int64_t simulate_nodes; /* so many simulated nodes in this one process; 0: an ordinary agent */
     int64_t ignore_awards_pct;

@@ -1,5 +1,6 @@
 #include "nodeagent/report.h"
 
+#include "nodeagent/bids.h"
 #include "nodeagent/pricer.h"
 
 #define RECEIPTS_SIZE_MAX (96 * 1024) /* of a body of 256 KiB */
@@ -25,15 +26,9 @@ static void lease_emit_report(struct json_out *out, const struct lease *lease)
     json_object_close(out);
 }
 
-static void asks_emit(struct json_out *out, const struct report *report)
+static void asks_emit(struct json_out *out, const struct report *report,
+                      const struct config_price *prices, size_t count)
 {
-    const struct config_price *prices = report->config->prices;
-    struct config_price moving[CONFIG_PRICES_MAX];
-    size_t count = report->config->prices_count;
-    if (report->pricer_or_null) {
-        count = pricer_read(report->pricer_or_null, moving);
-        prices = moving;
-    }
     if (!count)
         return;
     json_array_open(out, "asks");
@@ -48,6 +43,19 @@ static void asks_emit(struct json_out *out, const struct report *report)
     json_array_close(out);
 }
 
+static void prices_emit(struct json_out *out, const struct report *report)
+{
+    const struct config_price *prices = report->config->prices;
+    struct config_price moving[CONFIG_PRICES_MAX];
+    size_t count = report->config->prices_count;
+    if (report->pricer_or_null) {
+        count = pricer_read(report->pricer_or_null, moving);
+        prices = moving;
+    }
+    asks_emit(out, report, prices, count);
+    bids_emit(out, report->config, report->open_or_null, prices, count);
+}
+
 void report_emit(const struct report *report, struct buf *to)
 {
     struct json_out out;
@@ -59,7 +67,7 @@ void report_emit(const struct report *report, struct buf *to)
     if (report->has_inventory)
         json_put_raw(&out, "inventory", buf_str(&report->inventory->json));
     json_put_bool(&out, "is_opted_in", !report->config->is_opted_out);
-    asks_emit(&out, report);
+    prices_emit(&out, report);
     json_array_open(&out, "leases");
     for (size_t i = 0; i < report->roster->leases_count; i++)
         lease_emit_report(&out, report->roster->leases[i]);

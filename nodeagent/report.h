@@ -19,6 +19,7 @@ struct report {
     const char *known_version; /* desired_version last heard; "" at first */
     int64_t hold_ms;
     const struct config *config;
+    const json_t *open_or_null;    /* what the last answer let it bid on; see bids.h */
     struct pricer *pricer_or_null; /* NULL: the prices of the configuration stand */
     const struct inventory *inventory;
     bool has_inventory; /* send the whole of it */

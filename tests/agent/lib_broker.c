@@ -50,6 +50,8 @@ struct broker {
     _Atomic enum broker_mood mood; /* also read without the lock, when an answer is signed */
     bool is_ending;
     int sync_count;
+    json_t *open; /* what it may bid on */
+    char *bids;   /* of the last sync; NULL: none */
     int64_t version;
     int64_t receipt_seq;
     int64_t receipt_interval_ms;
@@ -79,6 +81,7 @@ struct broker *broker_start(void)
     node_id_text(node_id_new(), broker->node_id);
     broker->mood = BROKER_WELL;
     broker->version = 1;
+    broker->open = json_array();
     broker->receipt_interval_ms = 60000;
     must(pthread_mutex_init(&broker->lock, NULL) == 0);
     pthread_condattr_t attr;
@@ -122,6 +125,8 @@ void broker_stop(struct broker *broker)
         buf_finish(&broker->leases[i].log);
     }
     json_decref(broker->inventory);
+    json_decref(broker->open);
+    free(broker->bids);
     pthread_cond_destroy(&broker->changed);
     pthread_mutex_destroy(&broker->lock);
     free(broker);
@@ -248,6 +253,27 @@ bool broker_wait_syncs(struct broker *broker, int count, int64_t timeout_ms)
 {
     struct wait_for what = {.count = broker_sync_count(broker) + count};
     return wait_until(broker, has_syncs, &what, timeout_ms);
+}
+
+void broker_open(struct broker *broker, const char *json)
+{
+    pthread_mutex_lock(&broker->lock);
+    json_decref(broker->open);
+    broker->open = json_loads(json, 0, NULL);
+    must(json_is_array(broker->open));
+    bump(broker);
+    pthread_mutex_unlock(&broker->lock);
+}
+
+static bool has_bids(struct broker *broker, const struct wait_for *what)
+{
+    return strcmp(broker->bids ? broker->bids : "", what->text) == 0;
+}
+
+bool broker_wait_bids(struct broker *broker, const char *bids, int64_t timeout_ms)
+{
+    struct wait_for what = {.text = bids};
+    return wait_until(broker, has_bids, &what, timeout_ms);
 }
 
 static bool is_forgotten(struct broker *broker, const struct wait_for *what)
@@ -459,6 +485,10 @@ static void reports_take(struct broker *broker, const json_t *body)
         json_decref(broker->inventory);
         broker->inventory = json_incref(json_object_get(body, "inventory"));
     }
+    free(broker->bids);
+    broker->bids = NULL;
+    if (json_object_get(body, "bids"))
+        broker->bids = json_dumps(json_object_get(body, "bids"), JSON_COMPACT);
     broker->sync_count++;
     pthread_cond_broadcast(&broker->changed);
 }
@@ -471,13 +501,14 @@ static json_t *desired_make(struct broker *broker)
         if (broker->leases[i].wanted)
             json_array_append_new(leases, json_deep_copy(broker->leases[i].wanted));
     must(str_format(version, sizeof(version), "%lld", (long long)broker->version));
-    return json_pack("{s:s,s:I,s:I,s:b,s:I,s:I,s:[{s:s,s:s,s:I,s:s,s:I}],s:o}", "desired_version",
-                     version, "server_time_us", (json_int_t)clock_now_us(), "receipt_seq",
-                     (json_int_t)broker->receipt_seq, "want_inventory", 0, "receipt_interval_ms",
-                     (json_int_t)broker->receipt_interval_ms, "log_bytes_max", (json_int_t)4194304,
-                     "asks", "class", "cpu-2c4g", "region", "eu-west", "price_uusd_per_device_hour",
-                     (json_int_t)300000, "status", "mismatch", "node_price_uusd_per_device_hour",
-                     (json_int_t)310000, "leases", leases);
+    return json_pack("{s:s,s:I,s:I,s:b,s:I,s:I,s:[{s:s,s:s,s:I,s:s,s:I}],s:o,s:O}",
+                     "desired_version", version, "server_time_us", (json_int_t)clock_now_us(),
+                     "receipt_seq", (json_int_t)broker->receipt_seq, "want_inventory", 0,
+                     "receipt_interval_ms", (json_int_t)broker->receipt_interval_ms,
+                     "log_bytes_max", (json_int_t)4194304, "asks", "class", "cpu-2c4g", "region",
+                     "eu-west", "price_uusd_per_device_hour", (json_int_t)300000, "status",
+                     "mismatch", "node_price_uusd_per_device_hour", (json_int_t)310000, "leases",
+                     leases, "direct_workloads", broker->open);
 }
 
 static bool is_hung_up(int fd)

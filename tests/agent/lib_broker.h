@@ -47,6 +47,10 @@ bool broker_wait_log(struct broker *broker, const char *lease_id, const char *te
                      int64_t timeout_ms);
 /* The last report of the lease (a new reference), or NULL. */
 json_t *broker_report(struct broker *broker, const char *lease_id);
+/* From now on answers list these workloads to bid on, given as a JSON array. */
+void broker_open(struct broker *broker, const char *json);
+/* Waits until the last sync's bids, as compact JSON, are this; "" stands for none at all. */
+bool broker_wait_bids(struct broker *broker, const char *bids, int64_t timeout_ms);
 /* The last inventory (a new reference), or NULL. */
 json_t *broker_inventory(struct broker *broker);
 /* Of the last receipt that names the lease; -1 when there is none. */

@@ -352,6 +352,27 @@ static void a_fleet_enrols_from_its_tokens_file(void **state)
     json_decref(inventory);
 }
 
+/* What it is shown it bids its floor on, times the devices of a block; what is not shown any more
+ * it leaves alone, and what it has no price for. Without the option it says nothing. */
+static void a_node_that_takes_bids_bids_its_floor_on_what_it_is_shown(void **state)
+{
+    struct rig *rig = *state;
+    static const char *const bidding[] = {"--runner",      "simulated", "--cpu-slots",
+                                          "cpu-2c4g:2",    "--price",   "cpu-2c4g=0.31",
+                                          "--direct-bids", "floor",     NULL};
+    broker_open(rig->broker,
+                "[{\"workload_id\":\"wl_1\",\"device_class\":\"cpu-2c4g\",\"block_size\":2},"
+                "{\"workload_id\":\"wl_2\",\"device_class\":\"rtx-4090\",\"block_size\":1}]");
+    assert_true(broker_wait_syncs(rig->broker, 2, WAIT_MS));
+    assert_true(broker_wait_bids(rig->broker, "", WAIT_MS));
+    process_end(rig->agent, SIGTERM);
+    rig->agent = agent_start(broker_url(rig->broker), rig->state_dir, bidding);
+    assert_true(broker_wait_bids(
+        rig->broker, "[{\"workload_id\":\"wl_1\",\"price_uusd_per_hour\":620000}]", WAIT_MS));
+    broker_open(rig->broker, "[]");
+    assert_true(broker_wait_bids(rig->broker, "[]", WAIT_MS));
+}
+
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, rig_up, rig_down)
 
 int main(void)
@@ -375,6 +396,7 @@ int main(void)
         RIGGED(an_enrolled_agent_remembers_its_broker),
         RIGGED(a_bad_token_ends_the_agent_with_an_error),
         RIGGED(ignored_awards_are_never_acknowledged),
+        RIGGED(a_node_that_takes_bids_bids_its_floor_on_what_it_is_shown),
         cmocka_unit_test_setup_teardown(a_fleet_enrols_from_its_tokens_file, fleet_up, rig_down),
     };
     hash_start();

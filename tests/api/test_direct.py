@@ -210,6 +210,19 @@ class BidTest(DirectCase):
         self.until("the bid to be won", lambda: bidder.http.get("/v1/bids")["data"][0]["state"] == "won")
         self.assertEqual(bidder.http.get("/v1/bids")["data"][0]["price_uusd_per_hour"], 300000)
 
+    def test_a_real_agent_that_bids_its_floor_wins_what_it_fits(self):
+        tenant = self.trial_account()
+        agent = self.agent("bidder", price="0.31", options=["--direct-bids", "floor"])
+        self.until("it to take bids", lambda: self.sql("select count(*) from nodes where takes_bids and name = 'bidder'") == "1")
+        made = tenant.post("/v1/workloads", gpu(device={"driver_min": "535.183"}, env={"UNDERCUT_SIM_RUN_S": "1"},
+                                                placement={"trust_min": "simulated"}))
+        done = self.until_state(tenant, made["workload_id"], "stopped", "failed")
+        self.assertEqual(done["status_reason"], "completed")
+        (bid,) = agent.http.get("/v1/bids")["data"]
+        self.assertEqual((bid["price_uusd_per_hour"], bid["workload_id"]), (310000, made["workload_id"]))
+        (candidate,) = self.direct_of(made["workload_id"], done["leases"][0]["round"])["candidates"]
+        self.assertEqual((candidate["kind"], candidate["price_uusd_per_hour"]), ("bid", 310000))
+
     def test_standing_asks_do_not_wait_for_nodes_that_never_bid(self):
         self.gpu_node(500000)
         made = self.post()
