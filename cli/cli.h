@@ -54,6 +54,7 @@ extern const struct command commands_workload[];
 extern const struct command commands_account[];
 extern const struct command commands_market[];
 extern const struct command commands_history[];
+extern const struct command commands_bid[];
 extern const struct command commands_verify[];
 
 /* Asks on the terminal; `otherwise` when nobody can answer. */

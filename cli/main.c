@@ -14,10 +14,12 @@
 #include "cli/call.h"
 #include "cli/cli.h"
 
-static const struct command *const tables[] = {commands_workload, commands_market, commands_history,
-                                               commands_verify, commands_account};
-static const char *const titles[] = {"Workloads", "Market, nodes and asks", "What was, and why",
-                                     "Holding it to its word", "Account and money"};
+static const struct command *const tables[] = {commands_workload, commands_market,
+                                               commands_bid,      commands_history,
+                                               commands_verify,   commands_account};
+static const char *const titles[] = {
+    "Workloads",         "Market, nodes and asks", "Direct bids",
+    "What was, and why", "Holding it to its word", "Account and money"};
 
 static const struct option common_options[] = {
     {.name = "--json", .help = "the API's JSON on stdout instead of a table"},

@@ -50,7 +50,7 @@ struct broker {
     _Atomic enum broker_mood mood; /* also read without the lock, when an answer is signed */
     bool is_ending;
     int sync_count;
-    json_t *open; /* what it may bid on */
+    json_t *open; /* NULL: nothing to bid on */
     char *bids;   /* of the last sync; NULL: none */
     int64_t version;
     int64_t receipt_seq;
@@ -81,7 +81,6 @@ struct broker *broker_start(void)
     node_id_text(node_id_new(), broker->node_id);
     broker->mood = BROKER_WELL;
     broker->version = 1;
-    broker->open = json_array();
     broker->receipt_interval_ms = 60000;
     must(pthread_mutex_init(&broker->lock, NULL) == 0);
     pthread_condattr_t attr;
@@ -260,7 +259,6 @@ void broker_open(struct broker *broker, const char *json)
     pthread_mutex_lock(&broker->lock);
     json_decref(broker->open);
     broker->open = json_loads(json, 0, NULL);
-    must(json_is_array(broker->open));
     bump(broker);
     pthread_mutex_unlock(&broker->lock);
 }
@@ -272,8 +270,7 @@ static bool has_bids(struct broker *broker, const struct wait_for *what)
 
 bool broker_wait_bids(struct broker *broker, const char *bids, int64_t timeout_ms)
 {
-    struct wait_for what = {.text = bids};
-    return wait_until(broker, has_bids, &what, timeout_ms);
+    return wait_until(broker, has_bids, &(struct wait_for){.text = bids}, timeout_ms);
 }
 
 static bool is_forgotten(struct broker *broker, const struct wait_for *what)
@@ -486,9 +483,7 @@ static void reports_take(struct broker *broker, const json_t *body)
         broker->inventory = json_incref(json_object_get(body, "inventory"));
     }
     free(broker->bids);
-    broker->bids = NULL;
-    if (json_object_get(body, "bids"))
-        broker->bids = json_dumps(json_object_get(body, "bids"), JSON_COMPACT);
+    broker->bids = json_dumps(json_object_get(body, "bids"), JSON_COMPACT);
     broker->sync_count++;
     pthread_cond_broadcast(&broker->changed);
 }
@@ -501,7 +496,7 @@ static json_t *desired_make(struct broker *broker)
         if (broker->leases[i].wanted)
             json_array_append_new(leases, json_deep_copy(broker->leases[i].wanted));
     must(str_format(version, sizeof(version), "%lld", (long long)broker->version));
-    return json_pack("{s:s,s:I,s:I,s:b,s:I,s:I,s:[{s:s,s:s,s:I,s:s,s:I}],s:o,s:O}",
+    return json_pack("{s:s,s:I,s:I,s:b,s:I,s:I,s:[{s:s,s:s,s:I,s:s,s:I}],s:o,s:O?}",
                      "desired_version", version, "server_time_us", (json_int_t)clock_now_us(),
                      "receipt_seq", (json_int_t)broker->receipt_seq, "want_inventory", 0,
                      "receipt_interval_ms", (json_int_t)broker->receipt_interval_ms,

@@ -104,6 +104,23 @@ class CliLiveTest(ApiCase):
         self.assertIn("cli-node", self.cli("node", "ls", key=self.machine.http.key))
         self.cli("node", "rm", node_id, "-y", code=3, key=key)
 
+    def test_operators_bid_on_workloads_over_the_command_line(self):
+        tenant, key = self.trial_account(), self.machine.http.key
+        node_id = self.machine.http.get("/v1/nodes")["data"][0]["node_id"]
+        made = tenant.post("/v1/workloads", {  # worth too little to be won while this test looks
+            "image": "example.org/x:1", "reserve_uusd_per_hour": 1000, "price_policy": "limit",
+            "resources": {"device": {"count": 1, "models": ["rtx-4090"], "driver_min": "500"}},
+            "placement": {"regions": ["eu-west"], "trust_min": "simulated"}})
+        self.assertIn(made["workload_id"], self.cli("bid", "open", node_id, key=key))
+        self.cli("bid", "place", made["workload_id"], "--node", node_id, "--price", "0.29/hr", key=key)
+        self.assertIn("0.29", self.cli("bid", "ls", key=key))
+        self.cli("bid", "place", made["workload_id"], "--node", node_id, key=key, code=2)
+        self.cli("bid", "place", made["workload_id"], "--price", "0.29", key=key, code=2)
+        self.cli("bid", "rm", made["workload_id"], "--node", node_id, "-y", key=key)
+        self.assertEqual(self.cli_json("bid", "ls", key=key)[0]["state"], "withdrawn")
+        self.cli("bid", "place", self.accounts[0].account_id.replace("acct_", "wl_"), "--node", node_id, "--price", "1",
+                 key=key, code=5)
+
     def test_keys_and_tokens(self):
         made = self.cli_json("key", "create", "ci", "--scopes", "workloads:read")
         self.assertIn("ci", self.cli("key", "ls"))
