@@ -80,19 +80,16 @@ static bool rows_cut(struct str record, struct sealed_rows *rows)
     return record_close(&reader);
 }
 
-/* Places are sorted by the first bytes of their leaves; the rest decides where those are equal. */
+/* Sorting by the first half of a hash is sorting by the hash: no two have the same. */
 struct leaf_key {
-    uint64_t first;
+    unsigned __int128 first;
     uint32_t number;
 };
 
-static int leaf_order(const void *a, const void *b, void *hashes)
+static int leaf_order(const void *a, const void *b)
 {
     const struct leaf_key *left = a, *right = b;
-    const struct sha256 *leaves = hashes;
-    if (left->first != right->first)
-        return left->first < right->first ? -1 : 1;
-    return memcmp(&leaves[left->number], &leaves[right->number], sizeof(struct sha256));
+    return (left->first > right->first) - (left->first < right->first);
 }
 
 static struct sha256 *leaves_hash(const struct sealed_rows *rows, const struct sha256 *secret,
@@ -114,11 +111,14 @@ static void leaves_sort(struct sealed_rows *rows, struct sha256 *hashes, uint32_
     struct leaf_key *keys = malloc(leaves_count * sizeof(*keys));
     must(keys != NULL);
     for (uint32_t i = 0; i < leaves_count; i++) {
-        uint64_t first;
-        memcpy(&first, hashes[i].bytes, sizeof(first));
-        keys[i] = (struct leaf_key){.first = be64toh(first), .number = i};
+        uint64_t halves[2];
+        memcpy(halves, hashes[i].bytes, sizeof(halves));
+        keys[i] = (struct leaf_key){
+            .first = (unsigned __int128)be64toh(halves[0]) << 64 | be64toh(halves[1]),
+            .number = i,
+        };
     }
-    qsort_r(keys, leaves_count, sizeof(*keys), leaf_order, hashes);
+    qsort(keys, leaves_count, sizeof(*keys), leaf_order);
     buf_reserve(&rows->nodes, MERKLE_TABLE_SIZE((size_t)leaves_count) * sizeof(struct sha256));
     buf_reserve(&rows->places, leaves_count * sizeof(uint32_t));
     struct sha256 *nodes = (struct sha256 *)(void *)rows->nodes.at;
@@ -242,8 +242,9 @@ static void head_text(const struct log_head *head, struct buf *to)
 {
     char hex[65];
     hex_encode(head->root.bytes, sizeof(head->root.bytes), hex);
-    buf_add_format(to, "undercut/head/v1|%.*s|%lld|%s|%lld", STR_ARG(head->market),
-                   (long long)head->size, hex, (long long)head->signed_at_us);
+    buf_add_c(to, "undercut/head/v1|");
+    buf_add_str(to, head->market);
+    buf_add_format(to, "|%lld|%s|%lld", (long long)head->size, hex, (long long)head->signed_at_us);
 }
 
 struct ed25519_signature log_head_sign(const struct log_head *head,
