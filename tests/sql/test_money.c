@@ -129,6 +129,50 @@ static void entries_come_newest_first_and_only_ones_own(void **state)
     assert_int_equal(expected, 0);
 }
 
+/* Books lines (kind of ledger account, currency, amount) of account 1 and the platform; returns
+ * "" when the door takes it, else the constraint that it breaks. */
+static const char *refusal_of(const char *journal, const char *values)
+{
+    static char constraint[64];
+    char text[1024];
+    must(str_format(
+        text, sizeof(text),
+        "with j as (insert into journals (kind, actor) values ('correction', 'test')"
+        " returning journal_id) insert into entries (journal_id, line,"
+        " ledger_account_id, amount_uusd) select %s, row_number() over (),"
+        " (select ledger_account_id from ledger_accounts where kind = v.kind and currency"
+        " = v.currency and coalesce(account_id, fx.account(1)) = fx.account(1)),"
+        " v.amount from j, (values %s) v (kind, currency, amount)",
+        journal, values));
+    PGresult *result = PQexec(world.conn, text);
+    const char *broken = PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME);
+    must(str_format(constraint, sizeof(constraint), "%s", broken != NULL ? broken : ""));
+    assert_int_equal(PQresultStatus(result) == PGRES_COMMAND_OK, broken == NULL);
+    PQclear(result);
+    return constraint;
+}
+
+static void what_does_not_balance_is_not_booked(void **state)
+{
+    (void)state;
+    assert_string_equal(
+        refusal_of("journal_id", "('promo', 'USD', -5), ('tenant_wallet', 'USD', 4)"),
+        "journals_balance");
+    assert_string_equal(refusal_of("journal_id", "('tenant_wallet', 'USD', 5)"),
+                        "journals_balance");
+    assert_string_equal(
+        refusal_of("journal_id", "('promo', 'USD', -5), ('chain_clearing', 'USDC', 5)"),
+        "journals_balance");
+    assert_string_equal(
+        refusal_of("journal_id - 1", "('promo', 'USD', -5), ('tenant_wallet', 'USD', 5)"),
+        "entries_point_somewhere");
+    assert_string_equal(
+        refusal_of("journal_id", "('promo', 'USD', -5), ('tenant_wallet', 'USD', 5)"), "");
+    assert_string_equal(
+        world_ask(&world, "select count(*) from invariant_violations() where rule ~ '^L[0-9]'"),
+        "0");
+}
+
 static int open_world(void **state)
 {
     (void)state;
@@ -154,6 +198,7 @@ int main(void)
         cmocka_unit_test(credits_of_different_callers_do_not_collide),
         cmocka_unit_test(the_burn_rate_counts_running_leases_with_their_fee),
         cmocka_unit_test(entries_come_newest_first_and_only_ones_own),
+        cmocka_unit_test(what_does_not_balance_is_not_booked),
     };
     return cmocka_run_group_tests_name("money", tests, open_world, close_world);
 }
