@@ -20,7 +20,7 @@
 #include "tests/lib/prop.h"
 #include "tests/sql/market_fixture.h"
 
-#define NODES_COUNT     40
+#define NODES_COUNT     60
 #define WORKLOADS_COUNT 90
 #define PATIENCE_MS     90000
 
@@ -211,15 +211,14 @@ static void post(struct actor *actor, struct hub *hub, int who, struct prop *pro
     }
 }
 
-/* One owner takes a machine back, another sells his again. */
-static void reclaim(struct actor *actor, struct prop *prop)
+/* The owner of what began last takes it back; whoever did so a while ago sells again. */
+static void reclaim(struct actor *actor)
 {
-    char sql[256];
-    str_format(sql, sizeof(sql),
-               "update nodes set reclaimed_at = case when reclaimed_at is null then now() end "
-               "where node_id = fx.node(%d) or reclaimed_at < now() - interval '1 s'",
-               (int)prop_range(prop, 1, NODES_COUNT));
-    actor_do(actor, sql);
+    actor_do(actor, "update nodes set reclaimed_at = null where reclaimed_at < now() - interval "
+                    "'1 s'");
+    actor_do(actor, "update nodes set reclaimed_at = now() where reclaimed_at is null and node_id "
+                    "= (select node_id from leases where state = 'running' order by running_at "
+                    "desc limit 1)");
 }
 
 static void kill_database(void)
@@ -319,8 +318,8 @@ static void a_storm_leaves_the_books_right(void **unused)
     pthread_create(&agents, NULL, agents_run, NULL);
     for (int i = 1; i <= WORKLOADS_COUNT; i++) {
         post(&tenant, hubs[i > WORKLOADS_COUNT / 2], i, &prop);
-        if (i % 9 == 0)
-            reclaim(&tenant, &prop);
+        if (i % 5 == 0)
+            reclaim(&tenant);
         usleep(30000);
         if (i == WORKLOADS_COUNT / 3 || i == WORKLOADS_COUNT * 2 / 3)
             kill_database();

@@ -248,6 +248,39 @@ static void lots_clear_from_the_highest_tier_down(void **unused)
                         "flexible 2 1, spot 0 0");
 }
 
+/* One lease holds what two have won: it is told once, and both wait for it. */
+static void two_winners_share_one_who_leaves(void **unused)
+{
+    (void)unused;
+    world_do(&world, "update workloads set desired = 'stop'"); /* of the usual world */
+    leader_turn(leader);
+    world_do(&world, "select fx.make_node(3, 4, 'us-east', 'rtx-4090', 2, 100000)");
+    world_do(&world, "select fx.make_workload(4, 1, 1, 600000, '{\"tier\": \"spot\", \"classes\": "
+                     "[\"rtx-4090\"], \"regions\": [\"us-east\"], \"block_size\": 2, "
+                     "\"devices_count\": 2}')");
+    leader_turn(leader);
+    world_do(&world,
+             "update leases set state = 'running', running_at = now() - interval '2 min', acked_at "
+             "= now() where workload_id = fx.workload(4); update replicas set state = 'running' "
+             "where workload_id = fx.workload(4)");
+    world_do(&world, "select fx.make_workload(5, 3, 2, 600000, '{\"classes\": [\"rtx-4090\"], "
+                     "\"regions\": [\"us-east\"], \"min_replicas\": 2}')");
+    leader_turn(leader);
+    assert_string_equal(
+        world_ask(&world, "select count(*) || ' ' || count(distinct next_lease_id) || ' ' || "
+                          "count(distinct lease_id) from devices where node_id = fx.node(3)"),
+        "2 2 1");
+    assert_string_equal(world_ask(&world, "select count(*) from events where kind = "
+                                          "'lease.interruption_notice' and workload_id = "
+                                          "fx.workload(4)"),
+                        "1");
+    world_do(&world, "update nodes set state = 'retired' where node_id = fx.node(3)");
+    leader_turn(leader); /* all three close in one statement */
+    assert_string_equal(world_ask(&world, "select count(*) from devices where node_id = fx.node(3) "
+                                          "and lease_id is null and next_lease_id is null"),
+                        "2");
+}
+
 int main(void)
 {
     hash_start();
@@ -265,6 +298,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_free_block_at_the_same_price_goes_first, setup, teardown),
         cmocka_unit_test_setup_teardown(lots_clear_from_the_highest_tier_down, setup, teardown),
+        cmocka_unit_test_setup_teardown(two_winners_share_one_who_leaves, setup, teardown),
     };
     return cmocka_run_group_tests_name("tiers", tests, NULL, NULL);
 }
