@@ -42,7 +42,7 @@ class Hindsight(ApiCase):
     def test_what_is_not_offered_is_told_with_its_reason(self):
         self.trade()
         self.assertEqual(self.sellers[0].http.get(f"{PATH}/explain")["devices"],
-                         {"devices_count": 1, "silent": 0, "opted_out": 0, "floor_differs": 0, "suspect": 0,
+                         {"devices_count": 1, "silent": 0, "opted_out": 0, "reclaimed": 0, "floor_differs": 0, "suspect": 0,
                           "leased": 1, "offered": 0})
         self.sellers[1].sync(is_opted_in=False)
         self.sellers[2].http.put(PATH, {"price_uusd_per_device_hour": 900000})

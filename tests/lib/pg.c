@@ -166,10 +166,13 @@ static void start_postmaster(void)
     pg.postmaster = spawn("postgres", argv);
     str_format(conninfo, sizeof(conninfo), "host=%s user=postgres dbname=postgres", pg.dir);
     for (int tries = 0; PQping(conninfo) != PQPING_OK; tries++) {
-        if (tries == 3000 || waitpid(pg.postmaster, NULL, WNOHANG) != 0) {
+        if (tries == 3000) {
             print_log();
             give_up("postgres", "did not start");
         }
+        /* What a kill left behind may hold on to the shared memory for a moment. */
+        if (waitpid(pg.postmaster, NULL, WNOHANG) != 0)
+            pg.postmaster = spawn("postgres", argv);
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }
 }
