@@ -294,8 +294,11 @@ static void changes_apply(struct book *book, struct market *market, const struct
 {
     uint32_t *ends = array_of(market->lots_count, sizeof(*ends));
     uint32_t *asks = group_by_lot(changes->lots, changes->asks_count, market->lots_count, ends);
-    for (uint32_t i = 0; i < changes->asks_count; i++)
+    for (uint32_t i = 0; i < changes->asks_count; i++) {
+        rows_fetch(changes->asks, sizeof(*changes->asks), asks, i, changes->asks_count);
+        __builtin_prefetch(changes->asks[asks[i + 8 < changes->asks_count ? i + 8 : i]].block_ids);
         must(book_ask_change(book, changes->lots[asks[i]], &changes->asks[asks[i]]) == BOOK_DONE);
+    }
     uint32_t *wants =
         group_by_lot(market->demand_lots, market->demands_count, market->lots_count, ends);
     for (uint32_t i = 0; i < market->demands_count; i++) {
