@@ -106,6 +106,10 @@ static bool class_choose(struct flow *flow, struct direct_open_list_out *ret)
     enum direct_fit fit = direct_open_judge(ret);
     if (fit != DIRECT_FITS)
         flow_fail(flow, ERR_BID_UNFIT, "%s", direct_fit_text(fit));
+    else if (!ret->has_ask)
+        flow_fail(flow, ERR_BID_UNFIT,
+                  "it is not for sale: no ask stands for %.*s in %.*s that the node's floor equals",
+                  STR_ARG(ret->class), STR_ARG(ret->region));
     else
         flow_fail(flow, ERR_BLOCK_COMMITTED,
                   "it wants %d free devices; the rest is leased or committed to other bids",

@@ -93,3 +93,13 @@ $$;
 alter domain arrival_word drop constraint arrival_word_check;
 alter domain arrival_word add constraint arrival_word_check
     check (value in ('workload', 'ask', 'cancel', 'withdraw', 'bid', 'bid_withdraw'));
+
+alter function invariant_violations() rename to invariant_violations_0006;
+create function invariant_violations() returns table (rule text, subject text, detail text)
+language sql stable as $$
+    select rule, subject, detail from invariant_violations_0006()
+    union all
+    select 'G3 a committed device is one of a bid that is not over, of its own node', d.device_id::text, d.bid_id::text
+    from devices d left join direct_bids b on b.bid_id = d.bid_id and b.ended_at is null and b.node_id = d.node_id
+    where d.bid_id is not null and b.bid_id is null
+$$;

@@ -31,7 +31,7 @@ enum direct_fit direct_open_judge(const struct direct_open_list_out *row)
 
 bool direct_open_is_offered(const struct direct_open_list_out *row)
 {
-    return (row->has_bid_uusd_per_hour || row->free_count >= row->block_size) &&
+    return row->has_ask && (row->has_bid_uusd_per_hour || row->free_count >= row->block_size) &&
            direct_open_judge(row) == DIRECT_FITS;
 }
 

@@ -17,7 +17,8 @@ struct office;
 
 /* Does the node of this row have what its workload asks for? Room for a block is another matter. */
 enum direct_fit direct_open_judge(const struct direct_open_list_out *row);
-/* It may bid there: it fits, and has a free block or a bid that stands. */
+/* It may bid there: it fits, is for sale (an ask stands that its floor agrees with), and has a free
+ * block or a bid that stands. */
 bool direct_open_is_offered(const struct direct_open_list_out *row);
 /* What an operator may know before it has won: never whose it is, what it runs or what it pays. */
 void direct_open_put(struct json_out *out, const struct direct_open_list_out *row);

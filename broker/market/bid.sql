@@ -10,12 +10,16 @@
 --      memory_mib int4, disk_mib int4, max_duration_s int4, arrived_round int8, constraints jsonb,
 --      driver text, compute text, isolation text, vcpu_spare_milli int8, memory_spare_mib int8,
 --      disk_spare_mib int8, vcpu_min int4, memory_mib_min int4, disk_mib_min int4, free_count int4,
---      bid_uusd_per_hour int8?, bid_expires_at timestamptz?
+--      bid_uusd_per_hour int8?, bid_expires_at timestamptz?, has_ask bool
 select w.workload_id, f.class, f.region, w.tier, w.block_size, w.replicas_auctioning as wanted, w.vcpu_milli,
     w.memory_mib, w.disk_mib, w.max_duration_s, w.arrived_round, w.constraints,
     coalesce(f.driver, '') as driver, coalesce(f.compute, '') as compute, f.isolation,
     f.vcpu_spare_milli::int8, f.memory_spare_mib::int8, f.disk_spare_mib::int8, f.vcpu_min, f.memory_mib_min,
-    f.disk_mib_min, c.free_count, b.price_uusd_per_hour as bid_uusd_per_hour, b.expires_at as bid_expires_at
+    f.disk_mib_min, c.free_count, b.price_uusd_per_hour as bid_uusd_per_hour, b.expires_at as bid_expires_at,
+    exists (select from asks a join nodes n on n.account_id = a.account_id
+        where n.node_id = f.node_id and a.class = f.class and a.region = f.region and a.withdrawn_at is null
+            and coalesce(floor_of(n.floors, f.class), a.price_uusd_per_device_hour) = a.price_uusd_per_device_hour)
+        as has_ask
 from node_facts f
 join workloads w on is_direct(w.constraints) and w.ended_at is null and w.desired = 'run'
     and w.replicas_auctioning > 0 and (w.deadline_at is null or w.deadline_at > now())

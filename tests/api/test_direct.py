@@ -312,6 +312,8 @@ class BidTest(DirectCase):
             problem = self.refused(422, "invalid_field", self.place, node, made["workload_id"], price)
             self.assertEqual([e["pointer"] for e in problem["errors"]], ["/price_uusd_per_hour"])
         self.refused(422, "bid_unfit", self.place, old, made["workload_id"], 5)
+        other.http.delete("/v1/asks/rtx-4090/eu-west")
+        self.refused(422, "bid_unfit", self.place, other, made["workload_id"], 5)  # not for sale
         self.refused(409, "bid_closed", self.place, node, lot["workload_id"], 5)  # stands in a lot
         self.place(node, made["workload_id"], 550000)
         self.refused(409, "block_committed", self.place, node, twin["workload_id"], 5)  # the same block

@@ -203,14 +203,17 @@ class RoundsTest(ApiCase):
         return found
 
     def trade(self):
-        """A busy minute: sellers with several blocks, gangs, reserves below and above, awards at once."""
+        """A busy minute: sellers with several blocks, gangs, reserves below and above, awards at once, some cleared by
+        themselves."""
         self.sellers = [self.node(price=900000 + 70000 * i, slots=1 + i % 3) for i in range(5)]
         tenants = [self.account() for _ in range(3)]
+        by_itself = {4: {"spread": "node"}, 5: {"exclude_node_ids": [self.sellers[0].node_id]}, 8: {"spread": "node"}}
         made = []
         for i in range(10):
             made.append(tenants[i % 3].post("/v1/workloads", manifest(
                 replicas=1 + i % 3, min_replicas=1 + i % 2 if 1 + i % 3 > i % 2 else 1,
-                reserve_uusd_per_hour=800000 + 150000 * self.rng.randrange(4), award="now" if i == 9 else "auction")))
+                reserve_uusd_per_hour=800000 + 150000 * self.rng.randrange(4), award="now" if i == 9 else "auction",
+                placement={"regions": ["eu-west"], **by_itself.get(i, {})})))
             for node in self.sellers:
                 node.step()
         last = max(w["promise"]["round"] for w in made)
@@ -220,7 +223,7 @@ class RoundsTest(ApiCase):
     def test_records_follow_from_their_inputs_and_hang_together(self):
         made = self.trade()
         rounds = self.audited()
-        awards_count = 0
+        awards_count = directs_count = 0
         for before, each in zip([None, *rounds], rounds):
             record = each["record"]
             with self.subTest(round=each["round"]):
@@ -243,7 +246,10 @@ class RoundsTest(ApiCase):
                 for direct in record["directs"]:
                     seen = {direct["candidates"][c]["id"]: (theta, price) for c, theta, price in direct["awards"]}
                     self.assertEqual(seen, clear_direct(direct, record["seed"]), direct)
+                    awards_count += len(seen)
+                    directs_count += 1
         self.assertGreater(awards_count, 3)
+        self.assertGreater(directs_count, 0)
         chained = [r["record"]["chain_index"] for r in rounds]
         self.assertEqual(chained, sorted(set(chained)))
         leases = self.sql("select count(*) from leases")
@@ -277,6 +283,8 @@ class RoundsTest(ApiCase):
         self.assertTrue(rows)
         for number, device, price in (row.split("|") for row in rows):
             prices = {lot["blocks"][b]["id"]: p for lot in listed[int(number)]["lots"] for _, b, _, p in lot["awards"]}
+            prices.update({direct["candidates"][c]["id"]: p for direct in listed[int(number)]["directs"]
+                           for c, _, p in direct["awards"]})
             self.assertEqual(prices[str(uuid.UUID(device))], int(price))
 
     def test_the_public_sees_no_ladder_and_no_counts_of_few(self):
