@@ -118,6 +118,9 @@ static void what_is_out_of_range_is_refused(void **state)
         many[i].need.device_milli = i + 1;
     assert_false(frag_types_start(&types, many, FRAG_GRAINS_MAX + 1));
     assert_true(frag_types_start(&types, many, FRAG_GRAINS_MAX));
+    const struct frag_node node = node_of(1, (const uint16_t[]){2});
+    /* What needs 3 and more has no use for 2; what needs 1 or 2 leaves nothing over. */
+    assert_int_equal(frag_measure(&types, &node), (FRAG_GRAINS_MAX - 2) * 2 * FRAG_WEIGHT_MAX);
 }
 
 static void the_adder_rounds_up(void **state)
@@ -261,11 +264,12 @@ static void the_cache_reckons_only_what_changed(void **state)
 {
     (void)state;
     const struct frag_type list[] = {{one, 1}, {half, 1}};
-    const struct frag_need needs[] = {one, half};
+    struct frag_need needs[] = {one, half, half};
     struct frag_node nodes[] = {node_of(2, (const uint16_t[]){1000, 1000}),
                                 node_of(1, (const uint16_t[]){400})};
-    struct frag_fit fits[4] = {{.delta = 0}};
+    struct frag_fit fits[6] = {{.delta = 0}};
     struct frag_known measures[2] = {{.measure = 0}};
+    needs[2].device_milli = 100;
     assert_true(frag_types_start(&types, list, 2));
     struct frag_cache cache = {.types = &types, .needs = needs, .nodes = nodes, .fits = fits,
                                .measures = measures, .nodes_count = 2};
@@ -274,14 +278,15 @@ static void the_cache_reckons_only_what_changed(void **state)
         assert_false(frag_cache_fit(&cache, 0, 1)->fits);
         assert_int_equal(frag_cache_fit(&cache, 1, 0)->devices, 1);
         assert_int_equal(frag_cache_fit(&cache, 1, 0)->delta, 500);
-        assert_int_equal(cache.found_count, 3);
+        assert_int_equal(frag_cache_fit(&cache, 2, 1)->delta, -200);
+        assert_int_equal(cache.found_count, 4);
     }
     frag_node_take(&nodes[0], &half, 1);
     assert_int_equal(frag_cache_fit(&cache, 0, 0)->devices, 2); /* the device that is still whole */
-    assert_int_equal(cache.found_count, 4);
+    assert_int_equal(cache.found_count, 5);
     assert_int_equal(frag_cache_fit(&cache, 1, 0)->devices, 1); /* the opened one, to its end */
     assert_int_equal(frag_cache_fit(&cache, 1, 0)->delta, -500);
-    assert_int_equal(cache.found_count, 5);
+    assert_int_equal(cache.found_count, 6);
 }
 
 int main(void)
