@@ -122,18 +122,21 @@ static void decide_lot(struct openings *openings, const struct record_lot *lot,
                     any_own(openings, at->demands, lot->demands_count);
     bool is_open = all_open(openings, at->blocks, lot->blocks_count) &&
                    all_open(openings, at->demands, lot->demands_count);
-    bool is_alone = memchr(lot->key.at, '|', lot->key.len) != NULL; /* names its workload */
-    show(openings, at->key, !is_alone || is_party || is_open);
+    /* One that is cleared by itself names its workload in its key, and its index may be what that
+     * one would pay: like a direct clearing's, these are not published. */
+    bool is_alone = memchr(lot->key.at, '|', lot->key.len) != NULL;
+    bool is_public = !is_alone || is_party || is_open;
+    show(openings, at->key, is_public);
     show(openings, at->blocks - 1, is_open);
     show_inputs(openings, at->blocks, lot->blocks_count);
     show(openings, at->demands - 1, is_open);
     show_inputs(openings, at->demands, lot->demands_count);
-    show(openings, at->index, true);
+    show(openings, at->index, is_public);
     show(openings, at->prefixes - 1, is_open);
     for (uint32_t i = 0; i < outcome->prefixes_count; i++)
         show(openings, at->prefixes + i,
              is_open || has(openings, at->demands + outcome->prefixes[i].demand, IS_OWN));
-    show(openings, at->awards - 1, true);
+    show(openings, at->awards - 1, is_public);
     for (uint32_t i = 0; i < outcome->awards_count; i++)
         show(openings, at->awards + i,
              is_open || has(openings, at->blocks + outcome->awards[i].block, IS_OWN) ||

@@ -1,11 +1,11 @@
 /* openings.h - which rows of a round's record somebody may see.
  *
  * pure apart from malloc; the rights come from openings.sql. At once and to everybody: the key,
- * index and number sold of each lot. At once and to its parties: a block's row to its operator, a
- * workload's to its tenant, an award's to both, a prefix to the tenant. To everybody 30 days after
- * the ask was replaced or withdrawn, or the workload ended: the block's or workload's row (a direct
- * bid's with its workload's); and the rest of a lot or direct clearing once all of those in it are
- * open.
+ * index and number sold of each lot (of a workload cleared by itself: to the parties). At once and
+ * to its parties: a block's row to its operator, a workload's to its tenant, an award's to both, a
+ * prefix to the tenant. To everybody 30 days after the ask was replaced or withdrawn, or the
+ * workload ended: the block's or workload's row (a direct bid's with its workload's); and the rest
+ * of a lot or direct clearing once all of those in it are open.
  */
 #ifndef UNDERCUT_MARKET_OPENINGS_H
 #define UNDERCUT_MARKET_OPENINGS_H
