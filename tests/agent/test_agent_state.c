@@ -255,7 +255,7 @@ static void a_lease_record_reads_as_it_was_written(void **state)
     struct lease *lease = lease_create(lease_id_text(lease_id_new(), id), 7);
     lease->state = LEASE_STOPPING;
     lease->meter = (struct meter){.healthy_ms = 12345, .mark_mono_ms = 5, .is_counting = true};
-    lease->was_ready = true;
+    lease->was_ready = lease->was_noticed = true;
     lease->has_exit_code = true;
     lease->exit_code = 137;
     lease->readiness = strdup("{\"tcp\":{\"port\":1}}");

@@ -6,7 +6,7 @@ import unittest
 
 from harness import ApiCase, manifest, seconds_of
 
-NOTICE_MS, TENURE_MS = 2500, 400
+NOTICE_MS, TENURE_MS = 3500, 400
 GPU = "NVIDIA GeForce RTX 4090"
 
 
@@ -15,7 +15,7 @@ def gpus(count, **more):
 
 
 class TiersTest(ApiCase):
-    settings = {"spot_notice_ms": NOTICE_MS, "flexible_notice_ms": 3000, "spot_tenure_ms": TENURE_MS,
+    settings = {"spot_notice_ms": NOTICE_MS, "flexible_notice_ms": 4000, "spot_tenure_ms": TENURE_MS,
                 "final_receipt_ms": 2000}
 
     def setUp(self):
@@ -66,7 +66,8 @@ class TiersTest(ApiCase):
         self.assertIsNone(wanted[rich_lease]["interrupt_at_us"])
 
         self.until("the stop", lambda: node.step(hold_ms=200)[poor_lease]["want"] == "stop")
-        self.assertAlmostEqual(seconds_of(noticed["interrupt_at"]) - time.time(), 1, delta=0.6)  # its grace is left
+        self.assertEqual(self.sql("select ms_between(stop_at, interrupt_at) || ' ' || (cut_at >= stop_at) from leases"
+                                  " where state = 'closing'"), "1000 true")  # its grace was left
         stop = {d["lease_id"]: d for d in node.desired}[poor_lease]
         self.assertEqual((stop["stop_reason"], stop["stop_grace_s"]), ("preempted", 1))
         self.assertEqual(sorted(stop["devices"]), sorted({d["lease_id"]: d for d in node.desired}[won]["devices"]))
@@ -76,7 +77,7 @@ class TiersTest(ApiCase):
         self.assertEqual((ended["state"], ended["close_reason"]), ("closed", "preempted"))
         self.assertEqual(ended["net_uusd"], price * ended["billed_ms"] // 3600000)
         self.assertGreater(ended["billed_ms"], 0)
-        self.assertLessEqual(seconds_of(ended["closed_at"]), seconds_of(noticed["interrupt_at"]) + 2)
+        self.assertLessEqual(seconds_of(ended["closed_at"]), seconds_of(noticed["interrupt_at"]) + 5)
         node.run(won)
         self.assertEqual(self.tenant.get(f"/v1/leases/{won}")["state"], "running")
         self.assertEqual({d["lease_id"] for d in node.http.get(f"/v1/nodes/{node.node_id}")["devices"]},
@@ -168,7 +169,7 @@ class TiersTest(ApiCase):
         self.until("the notices", lambda: self.lease_of(spot)["interrupt_at"] and self.lease_of(flexible)["interrupt_at"])
         notices = {e["lease_id"]: e for e in self.events(self.tenant, "lease.interruption_notice")}
         self.assertEqual(set(notices), {spot_lease, flexible_lease})
-        for lease_id, notice_s in ((spot_lease, NOTICE_MS / 1000), (flexible_lease, 3)):
+        for lease_id, notice_s in ((spot_lease, NOTICE_MS / 1000), (flexible_lease, 4)):
             notice = notices[lease_id]
             self.assertEqual(notice["data"]["reason"], "operator_reclaimed")
             self.assertAlmostEqual(seconds_of(notice["data"]["interrupt_at"]) - seconds_of(notice["at"]), notice_s,
