@@ -2,8 +2,9 @@
 
 The code is in the house's own format, so a binary operator has a space on either side, a pointer's star
 has not, and a statement ends where its line does. Comments, strings, declarations of types, must() and
-preprocessor lines other than #define of a number are left alone. So are two things where a slip changes
-nothing: the equal sign of the larger or smaller of two (a < b ? a : b), and the middle of a binary search.
+preprocessor lines other than #define of a number are left alone. So are three things where a slip changes
+nothing: the equal sign of the larger or smaller of two (a < b ? a : b), the middle of a binary search, and
+how far from 0 a comparison for qsort() lies (? -1 : 1).
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ CONDITION = re.compile(r"\b(if|while) \(")
 BOOLEAN = re.compile(r"\b(true|false)\b")
 EXTREME = re.compile(r"([\w.>\[\]-]+)( [<>] )([\w.>\[\]-]+) \? (?:\1 : \3|\3 : \1);")
 MIDDLE = re.compile(r"low \+ \(high - low\) / 2")
+ORDER = re.compile(r"\? -(1) : (1);")
 STATEMENT = re.compile(r"^( +)(?=[a-z_*+])(?!return\b|goto\b|static\b|const\b|struct\b|enum\b|u?int\d|size_t\b|bool\b|char\b|"
                        r"case\b|default\b|if\b|for\b|while\b|else\b|do\b|must|uint|__int128|void \*|\})"
                        r"([^\n{}]*;)$", re.M)
@@ -82,6 +84,7 @@ def edits(code):
     for match in STEP.finditer(code):
         yield match.start(), match.end(), "--" if match.group() == "++" else "++", "operator"
     middles = {match.end() - 1 for match in MIDDLE.finditer(code)}
+    middles |= {at for match in ORDER.finditer(code) for at in (match.start(1), match.start(2))}
     for match in NUMBER.finditer(code):
         if match.start() in middles:
             continue
