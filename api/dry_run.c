@@ -52,7 +52,7 @@ enum flow_next dry_run_load(struct flow *flow)
             .trusts = trusts,
             .trusts_count = trusts_count,
         });
-    outlook_load(flow, order->outlook, STR_NONE);
+    outlook_load(flow, order->outlook);
     return FLOW_WAIT;
 }
 

@@ -5,6 +5,8 @@
  */
 #include "api/explain.h"
 
+#include <string.h>
+
 #include "api/catalogue.h"
 #include "api/entry.h"
 #include "api/manifest.h"
@@ -35,7 +37,17 @@ struct outlook_read *outlook_of_terms(struct flow *flow, const struct manifest *
         .trust_min = str_of(terms->trust_min),
         .sees_simulated = call->principal.is_test,
         .block_size = terms->block_size,
-        .replicas = (int)terms->replicas,
+        .account_id = call->principal.account_id.u,
+        .min_replicas = terms->min_replicas,
+        .is_direct = terms->is_direct,
+        .direct = {.driver_min = terms->direct.driver_min,
+                   .compute_min = terms->direct.compute_min,
+                   .isolation = terms->direct.isolation,
+                   .vcpu_milli = terms->vcpu_milli,
+                   .memory_mib = terms->memory_mib,
+                   .disk_mib = terms->disk_mib},
+        .excluded = terms->direct.excluded,
+        .excluded_count = (size_t)terms->direct.excluded_count,
         .base = {.k = (uint32_t)terms->replicas, .kmin = (uint32_t)terms->min_replicas},
         .offer = {.policy = is_limit && !is_now ? PRICE_POLICY_LIMIT : PRICE_POLICY_MARKET,
                   .reserve_uusd_per_hour = terms->reserve_uusd_per_hour,
@@ -45,6 +57,8 @@ struct outlook_read *outlook_of_terms(struct flow *flow, const struct manifest *
         .fee_bp = call->thread->world->settings.fee_bp,
         .now_us = now_us,
     };
+    read->classes_count = terms->classes_count;
+    memcpy(read->classes, terms->classes, sizeof(read->classes));
     return read;
 }
 
@@ -56,11 +70,23 @@ static size_t ids_split(struct str text, struct uuid *ret_ids, size_t max)
     return count;
 }
 
-void outlook_load(struct flow *flow, struct outlook_read *read, struct str excluded)
+static void facts_load(struct flow *flow, struct outlook_read *read)
+{
+    read->facts.flow = flow;
+    outlook_facts_submit(api_call_of(flow)->thread->db, &read->facts,
+                         &(struct outlook_facts_in){
+                             .regions = read->wish.regions,
+                             .regions_count = (size_t)read->wish.regions_count,
+                             .classes = read->classes,
+                             .classes_count = (size_t)read->classes_count,
+                             .block_size = read->wish.block_size,
+                         });
+}
+
+void outlook_load(struct flow *flow, struct outlook_read *read)
 {
     const struct api_call *call = api_call_of(flow);
     const struct api_settings *settings = &call->thread->world->settings;
-    struct uuid *ids = flow_alloc(flow, NODES_AVOIDED_MAX * sizeof(*ids));
     read->pools.flow = read->apart.flow = flow;
     outlook_pools_submit(call->thread->db, &read->pools,
                          &(struct outlook_pools_in){
@@ -72,9 +98,20 @@ void outlook_load(struct flow *flow, struct outlook_read *read, struct str exclu
                          &(struct outlook_apart_in){
                              .account_id = call->principal.account_id.u,
                              .block_size = read->wish.block_size,
-                             .excluded = ids,
-                             .excluded_count = ids_split(excluded, ids, NODES_AVOIDED_MAX),
+                             .excluded = read->wish.excluded,
+                             .excluded_count = read->wish.excluded_count,
                          });
+    if (read->wish.is_direct)
+        facts_load(flow, read);
+}
+
+/* Where a machine may have more than its class promises, its room is judged node by node. */
+static uint32_t faults_of(const struct outlook_read *read, const struct catalogue_class *class)
+{
+    const uint32_t of_machine = CONSTRAINT_BIT(CONSTRAINT_VCPU) |
+                                CONSTRAINT_BIT(CONSTRAINT_MEMORY) | CONSTRAINT_BIT(CONSTRAINT_DISK);
+    uint32_t faults = manifest_class_faults(read->manifest, class);
+    return read->wish.is_direct ? faults & ~of_machine : faults;
 }
 
 enum flow_next outlook_ask(struct flow *flow, struct outlook_read *read)
@@ -82,15 +119,20 @@ enum flow_next outlook_ask(struct flow *flow, struct outlook_read *read)
     const struct api_call *call = api_call_of(flow);
     const struct catalogue *catalogue = catalogue_of(flow);
     struct outlook_pools_out row;
-    if (db_call_check(flow, &read->pools) != ERR_OK || db_call_check(flow, &read->apart) != ERR_OK)
+    const struct outlook_calls calls = {.pools = &read->pools,
+                                        .apart = &read->apart,
+                                        .facts = read->wish.is_direct ? &read->facts : NULL};
+    if (db_call_check(flow, &read->pools) != ERR_OK ||
+        db_call_check(flow, &read->apart) != ERR_OK ||
+        (calls.facts != NULL && db_call_check(flow, &read->facts) != ERR_OK))
         return FLOW_END;
     read->wish.catalogue = catalogue;
     for (int i = 0; i < catalogue->classes_count; i++)
-        read->wish.class_faults[i] = manifest_class_faults(read->manifest, &catalogue->classes[i]);
+        read->wish.class_faults[i] = faults_of(read, &catalogue->classes[i]);
     size_t count = (size_t)read->pools.row_count;
     read->outlook.pools = flow_alloc(flow, (count + 1) * sizeof(*read->outlook.pools));
     read->outlook.rows = flow_alloc(flow, (count + 1) * sizeof(*read->outlook.rows));
-    outlook_judge(&read->wish, &read->pools, &read->apart, &read->outlook);
+    outlook_judge(&read->wish, &calls, &read->outlook);
     if (read->outlook.shown == EXPLAIN_POOL_NONE)
         return FLOW_NEXT;
     outlook_pools_get(&read->pools, (int)read->outlook.rows[read->outlook.shown], &row);
@@ -175,11 +217,11 @@ static enum flow_next workload_explain_read(struct flow *flow)
     return FLOW_WAIT;
 }
 
-static int regions_split(struct str text, struct str *ret_regions)
+static int words_split(struct str text, struct str ret_words[TERMS_CHOICES_MAX])
 {
     int count = 0;
     while (text.at != NULL && text.len > 0 && count < TERMS_CHOICES_MAX)
-        ret_regions[count++] = str_cut(&text, ',');
+        ret_words[count++] = str_cut(&text, ',');
     return count;
 }
 
@@ -198,6 +240,27 @@ static struct explain_wish wanted_of(const struct workload_get_out *row,
     return wish;
 }
 
+static struct str kept(struct flow *flow, struct str text)
+{
+    return text.at == NULL ? STR_NONE : str_of(flow_strdup(flow, text));
+}
+
+static struct direct_wish direct_of(struct flow *flow, const struct outlook_wish_out *stored)
+{
+    struct direct_wish wish = {.vcpu_milli = stored->vcpu_milli,
+                               .memory_mib = stored->memory_mib,
+                               .disk_mib = stored->disk_mib};
+    char why[200];
+    json_t *json =
+        stored->constraints.at != NULL ? json_parse(stored->constraints, why, sizeof(why)) : NULL;
+    const struct direct_wish said = direct_wish_of(json);
+    wish.driver_min = kept(flow, said.driver_min);
+    wish.compute_min = kept(flow, said.compute_min);
+    wish.isolation = kept(flow, said.isolation);
+    json_decref(json);
+    return wish;
+}
+
 static enum flow_next workload_explain_load(struct flow *flow)
 {
     struct explain_state *state = flow->state;
@@ -208,14 +271,21 @@ static enum flow_next workload_explain_load(struct flow *flow)
     if (state->wish.row_count == 0)
         return flow_fail(flow, ERR_NOT_FOUND, "no workload of yours has this id or name");
     outlook_wish_get(&state->wish, 0, &stored);
+    struct uuid *ids = flow_alloc(flow, NODES_AVOIDED_MAX * sizeof(*ids));
+    state->read->classes_count = words_split(row->classes, state->read->classes);
     state->read->wish = (struct outlook_wish){
         .regions = state->regions,
-        .regions_count = regions_split(row->regions, state->regions),
+        .regions_count = words_split(row->regions, state->regions),
         .tier = row->tier,
         .trust_min = row->trust_min,
         .sees_simulated = api_call_of(flow)->principal.is_test,
         .block_size = row->block_size,
-        .replicas = row->replicas,
+        .account_id = api_call_of(flow)->principal.account_id.u,
+        .min_replicas = wanted_of(row, &stored).kmin,
+        .is_direct = stored.is_direct,
+        .direct = direct_of(flow, &stored),
+        .excluded = ids,
+        .excluded_count = ids_split(stored.excluded, ids, NODES_AVOIDED_MAX),
         .base = wanted_of(row, &stored),
         .offer = {.policy = str_equal_c(row->price_policy, "limit") ? PRICE_POLICY_LIMIT
                                                                     : PRICE_POLICY_MARKET,
@@ -226,7 +296,7 @@ static enum flow_next workload_explain_load(struct flow *flow)
         .fee_bp = stored.fee_bp,
         .now_us = clock_now_us(),
     };
-    outlook_load(flow, state->read, stored.excluded);
+    outlook_load(flow, state->read);
     return FLOW_WAIT;
 }
 

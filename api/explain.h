@@ -15,14 +15,15 @@ struct outlook_read {
     const struct manifest *manifest;
     struct outlook_wish wish;
     struct outlook outlook;
-    struct db_call pools, apart, lot;
+    struct str classes[TERMS_CHOICES_MAX];
+    int classes_count;
+    struct db_call pools, apart, facts, lot;
 };
 
 /* Of a workload that would be posted now. */
 struct outlook_read *outlook_of_terms(struct flow *flow, const struct manifest *manifest,
                                       const struct workload_terms *terms);
-/* `excluded`: ids of nodes with commas between them, or nothing. */
-void outlook_load(struct flow *flow, struct outlook_read *read, struct str excluded);
+void outlook_load(struct flow *flow, struct outlook_read *read);
 /* Judges, and asks for the history of the lot that is shown. Needs CATALOGUE_STEPS before. */
 enum flow_next outlook_ask(struct flow *flow, struct outlook_read *read);
 /* Not ERR_OK: the flow has failed. */

@@ -1,3 +1,7 @@
+/* The happy path is: each pool's blocks are counted to the first constraint that stands against
+ * them, and for each kind of change the best pool is looked for that it alone would open.
+ * Failure modes are: none; a constraint that is none is a bug of the caller.
+ */
 #include "auction/explain.h"
 
 #include "broker/base/money.h"
@@ -18,6 +22,32 @@ const struct constraint_info *constraint_info(enum constraint constraint)
 int64_t reserve_for_net(int64_t net_uusd_per_hour, int64_t fee_bp)
 {
     return mul_div_ceil(net_uusd_per_hour, BP_ONE + fee_bp, BP_ONE);
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint32_t apart_count(const struct explain_pool *pool)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < CONSTRAINT_APART_COUNT; i++)
+        count += pool->apart[i].blocks_count;
+    return count;
+}
+
+void explain_set_apart(struct explain_pool *pool, enum constraint constraint,
+                       struct explain_apart blocks)
+{
+    must(constraint >= CONSTRAINT_APART_FIRST && constraint <= CONSTRAINT_APART_LAST);
+    struct explain_apart *apart = &pool->apart[constraint - CONSTRAINT_APART_FIRST];
+    uint32_t held = pool->blocks_count - apart_count(pool) - pool->free_count;
+    uint32_t free_taken = least(blocks.free_count, pool->free_count);
+    uint32_t held_taken = least(blocks.blocks_count - blocks.free_count, held);
+    pool->free_count -= free_taken;
+    apart->free_count += free_taken;
+    apart->blocks_count += free_taken + held_taken;
 }
 
 /* The first that stands against the whole pool. */
@@ -48,8 +78,9 @@ static void pool_count(const struct explain_wish *wish, const struct explain_poo
         lost[first_fault(pool)] += pool->blocks_count;
         return;
     }
-    lost[CONSTRAINT_EXCLUDED] += pool->excluded_count;
-    lost[CONSTRAINT_TAKEN] += pool->blocks_count - pool->excluded_count - pool->free_count;
+    for (enum constraint c = CONSTRAINT_APART_FIRST; c <= CONSTRAINT_APART_LAST; c++)
+        lost[c] += pool->apart[c - CONSTRAINT_APART_FIRST].blocks_count;
+    lost[CONSTRAINT_TAKEN] += pool->blocks_count - apart_count(pool) - pool->free_count;
     lost[free_fault(wish, pool)] += pool->free_count;
 }
 
@@ -94,9 +125,17 @@ static bool change_helps(enum constraint constraint, const struct explain_wish *
     case CONSTRAINT_TRUST:
         return pool->faults == CONSTRAINT_BIT(constraint) && pool->free_count >= wish->kmin &&
                pool->price_uusd_per_hour <= wish->limit_uusd_per_hour;
+    case CONSTRAINT_DRIVER:
+    case CONSTRAINT_COMPUTE:
+    case CONSTRAINT_ISOLATION:
+    case CONSTRAINT_ROOM: /* those nodes as well */
+        return pool->faults == 0 && pool->free_count < wish->kmin &&
+               pool->free_count + pool->apart[constraint - CONSTRAINT_APART_FIRST].free_count >=
+                   wish->kmin &&
+               pool->price_uusd_per_hour <= wish->limit_uusd_per_hour;
     case CONSTRAINT_TAKEN: /* wait until one is free */
         return pool->faults == 0 && pool->free_count < wish->kmin &&
-               pool->blocks_count - pool->excluded_count >= wish->kmin &&
+               pool->blocks_count - apart_count(pool) >= wish->kmin &&
                pool->price_uusd_per_hour <= wish->limit_uusd_per_hour;
     case CONSTRAINT_COUNT: /* be content with fewer */
         return pool->faults == 0 && pool->free_count > 0 && pool->free_count < wish->kmin &&

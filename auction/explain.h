@@ -32,14 +32,20 @@ struct constraint_info {
 const struct constraint_info *constraint_info(enum constraint constraint);
 
 #define CONSTRAINT_BIT(constraint) (1u << (constraint))
-#define EXPLAIN_POOL_NONE          SIZE_MAX
-#define PRICE_CHANGE_SMALL_BP      1000 /* a rise of the price up to this share is a small change */
+/* What may stand against single nodes of a pool: these and all between them. */
+#define CONSTRAINT_APART_FIRST CONSTRAINT_OWN
+#define CONSTRAINT_APART_LAST  CONSTRAINT_ROOM
+#define CONSTRAINT_APART_COUNT (CONSTRAINT_APART_LAST - CONSTRAINT_APART_FIRST + 1)
+#define EXPLAIN_POOL_NONE      SIZE_MAX
+#define PRICE_CHANGE_SMALL_BP  1000 /* a rise of the price up to this share is a small change */
 
 struct explain_pool { /* what one lot would sell */
     uint32_t faults;  /* CONSTRAINT_BIT of what stands against all of it */
     uint32_t blocks_count;
-    uint32_t excluded_count; /* of these, on nodes that the workload avoids */
-    uint32_t free_count;     /* neither leased nor avoided */
+    uint32_t free_count; /* neither leased nor apart */
+    struct explain_apart {
+        uint32_t blocks_count, free_count; /* free: not leased */
+    } apart[CONSTRAINT_APART_COUNT];       /* of its blocks, what something stands against */
     int64_t price_uusd_per_hour;
     int64_t offered_uusd_per_hour; /* by the workload, there and now */
 };
@@ -65,7 +71,7 @@ struct explain {
     size_t losses_count, changes_count;
     struct explain_loss losses[CONSTRAINT_END];    /* in the order of judging; none is 0 */
     struct explain_change changes[CONSTRAINT_END]; /* the smallest first */
-    size_t best; /* the cheapest pool that nothing but its price may stand against, else NONE */
+    size_t best; /* the cheapest pool that nothing stands against but its price; else NONE */
     bool would_win;
 };
 
@@ -73,6 +79,10 @@ struct explain {
  * as a change. */
 void explain_pools(const struct explain_wish *wish, const struct explain_pool *pools, size_t count,
                    struct explain *ret_explain);
+
+/* Sets blocks of a pool apart, as far as they are there; none is taken twice. */
+void explain_set_apart(struct explain_pool *pool, enum constraint constraint,
+                       struct explain_apart blocks);
 
 /* The smallest all-in price whose net is `net`. */
 int64_t reserve_for_net(int64_t net_uusd_per_hour, int64_t fee_bp);

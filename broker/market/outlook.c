@@ -54,14 +54,10 @@ static struct explain_pool pool_of(const struct outlook_wish *wish,
     return pool;
 }
 
-static uint32_t less(uint32_t from, int64_t take)
-{
-    return take < from ? from - (uint32_t)take : 0;
-}
-
-/* What the account's own nodes and those it avoids take out of a pool. */
-static void pool_set_apart(struct explain_pool *pool, const struct outlook_pools_out *row,
-                           const struct db_call *apart)
+/* What the account's own nodes and those it avoids take out of a pool. A lot in which it sells is
+ * closed to it as a whole; cleared by itself, a workload only passes over its owner's nodes. */
+static void pool_set_apart(struct explain_pool *pool, const struct outlook_wish *wish,
+                           const struct outlook_pools_out *row, const struct db_call *apart)
 {
     for (int i = 0; i < apart->row_count; i++) {
         struct outlook_apart_out out;
@@ -69,32 +65,112 @@ static void pool_set_apart(struct explain_pool *pool, const struct outlook_pools
         if (!str_equal(out.region, row->region) || !str_equal(out.class, row->class) ||
             !str_equal(out.trust, row->trust) || out.blocks_count == 0)
             continue;
-        if (out.is_own) {
+        if (out.is_own && !wish->is_direct)
             pool->faults |= CONSTRAINT_BIT(CONSTRAINT_OWN);
-            continue;
-        }
-        pool->free_count = less(pool->free_count, out.free_count);
-        uint32_t left = less(pool->blocks_count - pool->free_count, out.blocks_count);
-        pool->excluded_count = pool->blocks_count - pool->free_count - left;
+        else
+            explain_set_apart(pool, out.is_own ? CONSTRAINT_OWN : CONSTRAINT_EXCLUDED,
+                              (struct explain_apart){.blocks_count = (uint32_t)out.blocks_count,
+                                                     .free_count = (uint32_t)out.free_count});
     }
 }
 
-void outlook_judge(struct outlook_wish *wish, const struct db_call *pools,
-                   const struct db_call *apart, struct outlook *outlook)
+static bool is_apart_already(const struct outlook_wish *wish, const struct outlook_facts_out *node,
+                             const struct uuid *account_id)
 {
-    outlook->answer = pools;
+    for (size_t i = 0; i < wish->excluded_count; i++)
+        if (uuid_equal(wish->excluded[i], node->node_id))
+            return true;
+    return uuid_equal(node->account_id, *account_id);
+}
+
+static enum constraint constraint_of(enum direct_fit fit)
+{
+    switch (fit) {
+    case DIRECT_DRIVER_OLD:
+        return CONSTRAINT_DRIVER;
+    case DIRECT_COMPUTE_LOW:
+        return CONSTRAINT_COMPUTE;
+    case DIRECT_ISOLATION_OTHER:
+        return CONSTRAINT_ISOLATION;
+    case DIRECT_FITS: /* but not as often as it has blocks */
+    case DIRECT_ROOM_SHORT:
+        return CONSTRAINT_ROOM;
+    }
+    must_not_reach();
+}
+
+static void node_set_apart(struct explain_pool *pool, const struct outlook_wish *wish,
+                           const struct outlook_facts_out *node)
+{
+    const struct direct_facts facts = {
+        .node_id = node->node_id,
+        .class = node->class,
+        .driver = node->driver,
+        .compute = node->compute,
+        .isolation = node->isolation,
+        .vcpu_spare_milli = node->vcpu_spare_milli,
+        .memory_spare_mib = node->memory_spare_mib,
+        .disk_spare_mib = node->disk_spare_mib,
+        .vcpu_min = node->vcpu_min,
+        .memory_mib_min = node->memory_mib_min,
+        .disk_mib_min = node->disk_mib_min,
+    };
+    struct explain_apart apart = {.blocks_count = (uint32_t)node->blocks_count,
+                                  .free_count = (uint32_t)node->free_count};
+    uint32_t most = 0;
+    enum direct_fit fit = direct_judge(&wish->direct, &facts, (uint32_t)wish->block_size, &most);
+    if (fit == DIRECT_FITS && most >= apart.free_count)
+        return;
+    if (fit == DIRECT_FITS)
+        apart.blocks_count = apart.free_count -= most;
+    explain_set_apart(pool, constraint_of(fit), apart);
+}
+
+static void pool_fit(struct explain_pool *pool, const struct outlook_wish *wish,
+                     const struct outlook_pools_out *row, const struct db_call *facts)
+{
+    for (int i = 0; i < facts->row_count; i++) {
+        struct outlook_facts_out node;
+        outlook_facts_get(facts, i, &node);
+        if (str_equal(node.region, row->region) && str_equal(node.class, row->class) &&
+            str_equal(node.trust, row->trust) && !is_apart_already(wish, &node, &wish->account_id))
+            node_set_apart(pool, wish, &node);
+    }
+}
+
+/* Cleared by itself, a workload may take from several pools: together they may be enough. */
+static void direct_join_pools(struct outlook_wish *wish, const struct outlook *outlook)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < outlook->count; i++)
+        if (outlook->pools[i].faults == 0 &&
+            outlook->pools[i].price_uusd_per_hour <= wish->base.limit_uusd_per_hour)
+            count += outlook->pools[i].free_count;
+    if (count >= wish->base.kmin)
+        wish->base.kmin = 1;
+}
+
+void outlook_judge(struct outlook_wish *wish, const struct outlook_calls *calls,
+                   struct outlook *outlook)
+{
+    outlook->answer = calls->pools;
     wish->base.limit_uusd_per_hour = reserve_net(wish->offer.reserve_uusd_per_hour, wish->fee_bp);
-    for (int i = 0; i < pools->row_count; i++) {
+    for (int i = 0; i < calls->pools->row_count; i++) {
         struct outlook_pools_out row;
-        outlook_pools_get(pools, i, &row);
+        outlook_pools_get(calls->pools, i, &row);
         bool is_other_tier = !str_equal(row.tier, wish->tier);
         if ((str_equal_c(row.trust, "simulated") && !wish->sees_simulated) ||
             (is_other_tier && !row.has_price_uusd_per_hour)) /* nobody knows what it would cost */
             continue;
-        outlook->rows[outlook->count] = (size_t)i;
-        outlook->pools[outlook->count] = pool_of(wish, &row);
-        pool_set_apart(&outlook->pools[outlook->count++], &row, apart);
+        struct explain_pool *pool = &outlook->pools[outlook->count];
+        outlook->rows[outlook->count++] = (size_t)i;
+        *pool = pool_of(wish, &row);
+        pool_set_apart(pool, wish, &row, calls->apart);
+        if (calls->facts != NULL)
+            pool_fit(pool, wish, &row, calls->facts);
     }
+    if (wish->is_direct)
+        direct_join_pools(wish, outlook);
     explain_pools(&wish->base, outlook->pools, outlook->count, &outlook->explain);
     outlook->shown = outlook->explain.best;
     if (outlook->shown == EXPLAIN_POOL_NONE && outlook->explain.changes_count > 0)
@@ -213,7 +289,7 @@ void outlook_put(struct json_out *out, const struct outlook_wish *wish,
     json_put_time(out, "at", at_us);
     json_put_bool(out, "would_win", explain->would_win);
     json_put_i64(out, "wanted", wish->base.k);
-    json_put_i64(out, "wanted_min", wish->base.kmin);
+    json_put_i64(out, "wanted_min", wish->min_replicas);
     losses_put(out, explain);
     history_put(out, wish, outlook, lot);
     if (explain->changes_count > 0)

@@ -10,6 +10,7 @@
 #include "auction/explain.h"
 #include "auction/policy.h"
 #include "broker/base/json.h"
+#include "broker/market/direct.h"
 #include "broker/market/terms.h"
 #include "gen/broker/market/outlook.sql.h"
 
@@ -19,8 +20,13 @@ struct outlook_wish {
     struct str tier, trust_min;
     bool sees_simulated;
     int block_size;
-    int replicas;
+    struct uuid account_id;
+    int64_t min_replicas;     /* as asked */
     struct explain_wish base; /* k and kmin; the limit is filled in */
+    bool is_direct;           /* cleared by itself, over the nodes that fit */
+    struct direct_wish direct;
+    const struct uuid *excluded; /* nodes that it avoids */
+    size_t excluded_count;
     struct price_offer offer; /* without its benchmark */
     int64_t fee_bp, now_us;
     const struct catalogue *catalogue;
@@ -36,10 +42,14 @@ struct outlook {
     size_t shown; /* the pool whose history is told, or EXPLAIN_POOL_NONE */
 };
 
-/* `pools` and `apart` are answered calls; the outlook's arrays are the caller's memory, with room
+struct outlook_calls { /* answered */
+    const struct db_call *pools, *apart;
+    const struct db_call *facts; /* of a direct wish, else NULL */
+};
+/* The outlook's arrays are the caller's memory, with room
  * for every row of `pools`. */
-void outlook_judge(struct outlook_wish *wish, const struct db_call *pools,
-                   const struct db_call *apart, struct outlook *outlook);
+void outlook_judge(struct outlook_wish *wish, const struct outlook_calls *calls,
+                   struct outlook *outlook);
 /* The members of an explanation, in an object that is open. `lot`: an answered outlook_lot of the
  * pool that is shown, or NULL. */
 void outlook_put(struct json_out *out, const struct outlook_wish *wish,

@@ -6,9 +6,11 @@
 -- scope: account
 -- in: account_id uuid, workload_id uuid
 -- out: waiting_count int4, has_been_awarded bool, fee_bp int4, max_duration_s int4, deadline_at timestamptz?,
---      excluded text
+--      excluded text, constraints jsonb?, is_direct bool, vcpu_milli int4, memory_mib int4, disk_mib int4
 select count(r.replica_id)::int4 as waiting_count, w.has_been_awarded, w.fee_bp, w.max_duration_s, w.deadline_at,
-    coalesce(string_agg(nullif(array_to_string(r.excluded_node_ids, ','), ''), ','), '') as excluded
+    concat_ws(',', nullif(w.constraints ->> 'excluded', ''),
+        string_agg(nullif(array_to_string(r.excluded_node_ids, ','), ''), ',')) as excluded,
+    w.constraints, is_direct(w.constraints) as is_direct, w.vcpu_milli, w.memory_mib, w.disk_mib
 from workloads w left join replicas r on r.workload_id = w.workload_id and r.state = 'auctioning'
 where w.account_id = $1 and w.workload_id = $2
 group by w.workload_id;
@@ -54,6 +56,22 @@ join lateral (
 where (n.account_id = $1 or n.node_id = any ($3)) and n.state = 'live' and n.is_opted_in
     and n.reclaimed_at is null
 group by 1, 2, 3, 4;
+
+-- name: outlook_facts
+-- doc: What nodes have to offer beyond their class, of regions and classes that are asked for, at most 5000.
+-- in: regions text[], classes text[], block_size int4
+-- out: node_id uuid, account_id uuid, region text, class text, trust text, driver text, compute text,
+--      isolation text, vcpu_spare_milli int8, memory_spare_mib int8, disk_spare_mib int8, vcpu_min int4,
+--      memory_mib_min int4, disk_mib_min int4, blocks_count int8, free_count int8
+select f.node_id, f.account_id, f.region, f.class, f.trust, coalesce(f.driver, '') as driver,
+    coalesce(f.compute, '') as compute, f.isolation, f.vcpu_spare_milli::int8, f.memory_spare_mib::int8,
+    f.disk_spare_mib::int8, f.vcpu_min, f.memory_mib_min, f.disk_mib_min, d.blocks_count, d.free_count
+from node_facts f
+cross join lateral (
+    select count(*) / $3 as blocks_count, count(*) filter (where e.lease_id is null) / $3 as free_count
+    from devices e where e.node_id = f.node_id and e.class = f.class and e.is_present) d
+where f.region = any ($1) and f.class = any ($2) and f.state = 'live' and f.is_opted_in
+limit 5000;
 
 -- name: outlook_lot
 -- doc: A lot's last 24 hours as far as they are old enough: prices raised by 2 %, times to start, and the

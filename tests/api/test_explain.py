@@ -5,7 +5,7 @@ import re
 import unittest
 
 import yaml
-from harness import ROOT, ApiCase, manifest
+from harness import ROOT, ApiCase, FakeNode, manifest
 
 class Codes(unittest.TestCase):
     def test_codes_exist_once_and_the_contract_and_the_page_know_them(self):
@@ -124,6 +124,39 @@ class Explain(ApiCase):
         big = self.dry(["eu-west"], resources={"cpu": {"vcpu": 2, "memory_mib": 512}})
         self.assertEqual(self.lost(big), {"region": 3, "vcpu": 8})
         self.assertEqual(big["smallest_change"]["constraint"], "vcpu")
+
+    def test_what_no_lot_can_say_is_counted_node_by_node(self):
+        nodes = []
+        for driver, isolation in (("535.104", "none"), ("550.54", "none"), ("550.54", "runtime")):
+            node = FakeNode(self.broker.url, self.account(0), model="NVIDIA GeForce RTX 4090", slots=1)
+            node.inventory["isolation"] = isolation
+            for device in node.inventory["devices"]:
+                device["driver"] = driver
+            node.enrol()
+            node.sync()
+            self.nodes.append(node)
+            nodes.append(node)
+
+        def dry(device=(), **placement):
+            return self.tenant.post("/v1/workloads?dry_run=true", manifest(
+                resources={"device": {"count": 1, "models": ["rtx-4090"], **dict(device)}},
+                placement={"regions": ["eu-west"], **placement}))["explain"]
+        self.until("the nodes to be counted", lambda: dry()["blocks_count"] == 14)
+        others = {"region": 3, "vendor": 8}
+        self.assertEqual(self.lost(dry({"driver_min": "550"})), {**others, "driver": 1})
+        self.assertEqual(self.lost(dry({"driver_min": "550"}, isolation="runtime")),
+                         {**others, "driver": 1, "isolation": 1})
+        newer = dry({"driver_min": "560"})
+        self.assertEqual(self.lost(newer), {**others, "driver": 3})
+        self.assertEqual(newer["smallest_change"]["constraint"], "driver")
+        away = [n.node_id for n in nodes]
+        self.assertEqual(self.lost(dry(exclude_node_ids=away[:2])), {**others, "excluded_node": 2})
+        self.assertTrue(dry(exclude_node_ids=away[:2])["would_win"])
+        made = self.tenant.post("/v1/workloads", manifest(
+            resources={"device": {"count": 1, "models": ["rtx-4090"], "driver_min": "560"}},
+            placement={"regions": ["eu-west"], "exclude_node_ids": away[:1]}))
+        told = self.tenant.get(f"/v1/workloads/{made['workload_id']}/explain")["explain"]
+        self.assertEqual(self.lost(told), {**others, "excluded_node": 1, "driver": 2})
 
 
 if __name__ == "__main__":

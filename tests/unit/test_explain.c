@@ -51,10 +51,9 @@ struct explain_case {
     bool would_win;
 };
 
-#define P(faults, blocks, left, price)      \
-    {                                       \
-        faults, blocks, 0, left, price, 400 \
-    }
+#define P(bits, there, left, price)                                                     \
+    {.faults = bits, .blocks_count = there, .free_count = left, .price_uusd_per_hour = price, \
+     .offered_uusd_per_hour = 400}
 #define BIT(name) CONSTRAINT_BIT(CONSTRAINT_##name)
 
 static const struct explain_case cases[] = {
@@ -158,14 +157,38 @@ static void avoided_nodes_are_counted_apart(void **unused)
 {
     (void)unused;
     struct explain explain;
-    struct explain_pool one = pool(0, 5, 2, 300);
-    one.excluded_count = 2;
+    struct explain_pool one = pool(0, 5, 3, 300);
+    explain_set_apart(&one, CONSTRAINT_EXCLUDED, (struct explain_apart){2, 1});
     explain_pools(&wish, &one, 1, &explain);
     assert_string_equal(said(&explain), "excluded_node=2 taken=1 |");
-    one.free_count = 1;
-    one.blocks_count = 3;
+    one = pool(0, 3, 2, 300);
+    explain_set_apart(&one, CONSTRAINT_EXCLUDED, (struct explain_apart){2, 1});
     explain_pools(&wish, &one, 1, &explain); /* what it avoids will not come free for it */
     assert_string_equal(said(&explain), "excluded_node=2 count=1 | count@0");
+}
+
+/* What does not fit is a change as well, if what it has free would be enough. */
+static void nodes_that_do_not_fit_are_counted_apart(void **unused)
+{
+    (void)unused;
+    struct explain explain;
+    struct explain_pool one = pool(0, 6, 6, 300);
+    explain_set_apart(&one, CONSTRAINT_DRIVER, (struct explain_apart){3, 3});
+    explain_set_apart(&one, CONSTRAINT_COMPUTE, (struct explain_apart){1, 1});
+    explain_set_apart(&one, CONSTRAINT_ISOLATION, (struct explain_apart){1, 1});
+    explain_pools(&wish, &one, 1, &explain);
+    assert_string_equal(said(&explain), "driver=3 compute=1 isolation=1 count=1 | count@0 "
+                                        "driver@0 compute@0 isolation@0");
+    explain_set_apart(&one, CONSTRAINT_ROOM, (struct explain_apart){9, 9}); /* one is left */
+    explain_pools(&wish, &one, 1, &explain);
+    assert_string_equal(said(&explain), "driver=3 compute=1 isolation=1 room=1 | driver@0");
+    one.price_uusd_per_hour = 501;
+    explain_pools(&wish, &one, 1, &explain);
+    assert_int_equal(explain.changes_count, 0);
+    one = pool(0, 4, 1, 300);
+    explain_set_apart(&one, CONSTRAINT_OWN, (struct explain_apart){9, 0}); /* three are held */
+    explain_pools(&wish, &one, 1, &explain);
+    assert_string_equal(said(&explain), "own_account=3 count=1 | count@0");
 }
 
 static void a_reserve_for_a_net_price_is_the_smallest(void **unused)
@@ -230,6 +253,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_are_lost_once_and_changes_are_ranked),
         cmocka_unit_test(avoided_nodes_are_counted_apart),
+        cmocka_unit_test(nodes_that_do_not_fit_are_counted_apart),
         cmocka_unit_test(a_reserve_for_a_net_price_is_the_smallest),
         cmocka_unit_test(every_change_would_have_won),
     };

@@ -94,6 +94,8 @@ static void fates_are_told_apart(void **unused)
     block_add(&past, 1, 100);
     past.blocks[0].adder_uusd_per_hour = 30;
     past.blocks[1].adder_uusd_per_hour = 20;
+    block_add(&past, 1, 100);
+    past.blocks[3].adder_uusd_per_hour = 25;
     block_add(&past, 2, 200);
     block_add(&past, 3, 290);
     wish_add(&past, 500, 1);
@@ -103,7 +105,7 @@ static void fates_are_told_apart(void **unused)
     struct ask_outcome outcome = ask_outcome_of(&past.lot, &who);
     assert_int_equal(outcome.fate, ASK_FATE_PARTLY_SOLD);
     assert_int_equal(outcome.sold_count, 1);
-    assert_int_equal(outcome.blocks_count, 3);
+    assert_int_equal(outcome.blocks_count, 4);
     assert_int_equal(outcome.score_uusd_per_hour, 120);
     an_outcome_is(&past, 2, "above_index", 90);
     an_outcome_is(&past, 3, "above_index", 180);
