@@ -42,6 +42,11 @@ class ContractTest(ApiCase):
         node.plain.on_exchange = noting.on_exchange
         spare = FakeNode(self.broker.url, account)
         spare.plain.on_exchange = noting.on_exchange
+
+        def by_itself():
+            """A workload that takes bids, and pays too little to be won."""
+            return ada.post("/v1/workloads", manifest(reserve_uusd_per_hour=2, placement={
+                "regions": [spare.region], "exclude_node_ids": [node.node_id]}))["workload_id"]
         lot = "region=eu-west&device_class=cpu-1c2g&block_size=1&tier=flexible&trust=unverified"
         rows = {
             "account_create": lambda: noting.post("/v1/accounts", {"name": "x", "email": "a@b.org"}),
@@ -66,6 +71,11 @@ class ContractTest(ApiCase):
             "node_logs": lambda: spare.answered(f"/v1/nodes/{spare.node_id}/logs", {"chunks": []}),
             "node_list": lambda: self.bob.get("/v1/nodes"),
             "node_get": lambda: self.bob.get(f"/v1/nodes/{node.node_id}"),
+            "direct_list": lambda: account.get(f"/v1/nodes/{spare.node_id}/direct-workloads"),
+            "bid_place": lambda: account.put(f"/v1/nodes/{spare.node_id}/bids/{by_itself()}", {"price_uusd_per_hour": 5}),
+            "bid_list": lambda: account.get("/v1/bids"),
+            "bid_delete": lambda: account.delete(
+                f"/v1/nodes/{spare.node_id}/bids/{account.get('/v1/bids')['data'][0]['workload_id']}"),
             "node_reclaim": lambda: account.post(f"/v1/nodes/{spare.node_id}/reclaim", {}),
             "node_resume": lambda: account.delete(f"/v1/nodes/{spare.node_id}/reclaim"),
             "node_delete": lambda: account.delete(f"/v1/nodes/{spare.node_id}"),
@@ -130,8 +140,8 @@ class ContractTest(ApiCase):
         for operation in self.contract.operations:
             if not operation.has_body or operation.scope in ("node", "admin"):
                 continue
-            path = operation.path.replace("{workload}", "w").replace("{class}", "rtx-4090").replace(
-                "{region}", "eu-west").replace("{node_id}", "node_" + "0" * 26)
+            path = operation.path_with({"workload": "w", "class": "rtx-4090", "region": "eu-west",
+                                        "node_id": "node_" + "0" * 26, "workload_id": "wl_" + "0" * 26})
             with self.subTest(operation=operation.id):
                 status, _, body = self.ada.raw(operation.method, path, {"nonsense": 1})
                 problem = json.loads(body)

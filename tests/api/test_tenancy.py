@@ -10,7 +10,8 @@ from harness import ApiCase, FakeNode, manifest
 
 NEVER = "0" * 26
 # A path parameter -> an id that never was. Other names are public words: a class, a region, a round.
-NEVER_WAS = {"workload": "wl_" + NEVER, "lease_id": "lse_" + NEVER, "node_id": "node_" + NEVER, "key_id": "key_" + NEVER}
+NEVER_WAS = {"workload": "wl_" + NEVER, "workload_id": "wl_" + NEVER,
+             "lease_id": "lse_" + NEVER, "node_id": "node_" + NEVER, "key_id": "key_" + NEVER}
 WORDS = {"class": "rtx-4090", "region": "eu-west", "round": "1"}
 
 
@@ -26,7 +27,8 @@ class TenancyTest(ApiCase):
         lease_id = theirs.take(cls)[0]
         theirs.run(lease_id)
         theirs.log(lease_id, 0, "hello\n")
-        cls.things = {"workload": workload["workload_id"], "lease_id": lease_id, "node_id": cls.mine.node_id,
+        cls.things = {"workload": workload["workload_id"], "workload_id": workload["workload_id"],
+                      "lease_id": lease_id, "node_id": cls.mine.node_id,
                       "key_id": cls.ada.post("/v1/api-keys", {"name": "k", "scopes": ["money:read"]})["key_id"]}
 
     def owning(self):

@@ -29,6 +29,7 @@ static struct rfq_result cleared(const struct rfq_input *input)
     static _Alignas(64) char memory[8192];
     struct rfq_result result;
     must(rfq_size(MAX) <= sizeof(memory));
+    memset(memory, 0xff, sizeof(memory)); /* what is lent is not clean */
     rfq_start(&rfq, MAX, memory);
     must(rfq_clear(&rfq, input, &result) == LOT_CLEARED);
     return result;
