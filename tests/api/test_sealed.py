@@ -192,7 +192,7 @@ class World:
 
     def log_lines(self):
         with open(self.broker.process.log_path, encoding="utf-8", errors="replace") as f:
-            text = f.read()
+            text = f.read().replace(self.stack.folder, "FOLDER")
         assert not SANITIZER.search(text), text[-4000:]
         return text, {re.sub(r"=\d+", "=N", scrub_text(line)) for line in text.splitlines()
                       if "op=readyz" not in line and not line.startswith("listening")}

@@ -57,6 +57,7 @@ class LogCase(ApiCase):
 
     def trade(self):
         """Sellers with several blocks, tenants with one and several wishes, an award at once."""
+        before = int(self.sql("select count(*) from leases"))
         self.sellers = [self.node(price=900000 + 70000 * i, slots=1 + i % 2) for i in range(3)]
         self.all_sellers += self.sellers
         self.tenants = [self.account() for _ in range(2)]
@@ -67,7 +68,7 @@ class LogCase(ApiCase):
         self.until("their rounds in the log", lambda: self.sql(
             f"select max(round) from log_leaves l join log_heads h using (market, size)") >= str(last) and
             int(self.sql("select round from markets where market = 'main'")) > last)
-        self.until("their leases", lambda: int(self.sql("select count(*) from leases")) >= 3)
+        self.until("their leases", lambda: int(self.sql("select count(*) from leases")) >= before + 3)
         return made
 
     def head(self, size=None):
