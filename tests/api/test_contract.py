@@ -81,6 +81,9 @@ class ContractTest(ApiCase):
             "node_delete": lambda: account.delete(f"/v1/nodes/{spare.node_id}"),
             "ask_put": lambda: account.put("/v1/asks/rtx-4090/us-east", {"price_uusd_per_device_hour": 5}),
             "ask_list": lambda: account.get("/v1/asks"),
+            "ask_explain": lambda: self.bob.get("/v1/asks/cpu-1c2g/eu-west/explain"),
+            "ask_backtest": lambda: self.bob.get(
+                "/v1/asks/cpu-1c2g/eu-west/backtest?price_uusd_per_device_hour=9000"),
             "ask_delete": lambda: account.delete("/v1/asks/rtx-4090/us-east"),
             "round_list": lambda: noting.get("/v1/rounds?awarded=true"),
             "round_get": lambda: self.audited_round(noting),
