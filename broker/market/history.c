@@ -47,7 +47,8 @@ static void figure_add(struct history *history, int64_t *figure, int64_t more)
 static enum err_code rounds_roll_once(struct history *history, struct history_roll_out *ret_roll)
 {
     struct session *session = history->office.session;
-    const struct history_lots_in lots_in = {.market = str_of(history->config.market)};
+    const struct history_lots_in lots_in = {.market = str_of(history->config.market),
+                                            .lot_rounds_max = LOT_ROUNDS_MAX};
     const struct history_roll_in roll_in = {.market = lots_in.market,
                                             .lot_rounds_max = LOT_ROUNDS_MAX,
                                             .seconds_ms = history->config.seconds_ms};

@@ -10,12 +10,13 @@ select
     exists (select 1 from lot_facts f where f.market = $1) as has_facts;
 
 -- name: history_lots
--- doc: Gives every lot that is new since the mark its small key.
--- in: market text
+-- doc: Gives every lot that is new in the rounds to be folded, or among facts, its small key.
+-- in: market text, lot_rounds_max int8
 insert into lots (market, region, class, block_size, tier, trust)
 select distinct l.market, l.region, l.class, l.block_size, l.tier, l.trust
 from lot_rounds l
 where l.market = $1 and l.round > (select m.round from history_marks m where m.market = $1)
+  and l.round <= (select history_upto($1, $2))
 union
 select distinct f.market, f.region, f.class, f.block_size, f.tier, f.trust from lot_facts f where f.market = $1
 on conflict do nothing;
@@ -29,11 +30,7 @@ on conflict do nothing;
 with mark as materialized (
     select m.round from history_marks m where m.market = $1 for update
 ), span as materialized (
-    select m.round as before, coalesce(
-        (select l.round from lot_rounds l where l.market = $1 and l.round > m.round
-            order by l.round offset $2 limit 1),
-        (select max(l.round) from lot_rounds l where l.market = $1 and l.round > m.round), m.round) as upto
-    from mark m
+    select m.round as before, history_upto($1, $2) as upto from mark m
 ), due as materialized (
     select o.lot_id, l.round, l.cleared_at, l.sold_count, l.unmet_count, l.accounts_count, l.index_uusd_per_hour
     from span s
