@@ -5,7 +5,7 @@ Puts one fault at a time into the clearing core, builds it, and runs the pure un
 them fails: killed. What no short run kills gets a longer one of the tests that lie near. Survivors
 stand, each with a judgement, in tests/mutation/SURVIVORS.md; one that does not, or fewer than 95 %
 killed, is a failure of the tests. Faults that do not compile are not counted. `--every N` takes each
-N-th fault only.
+N-th fault only, `--only TEXT` those in lines that hold the text.
 """
 
 import argparse
@@ -135,10 +135,10 @@ def judged():
     return {(path, before, after) for path, before, after, _ in rows}
 
 
-def run_file(rig, path, every):
+def run_file(rig, path, every, only):
     bench, began = Bench(rig, path), time.monotonic()
     bench.measure()
-    mutants = list(mutants_of(path, read(path)))[::every]
+    mutants = [m for m in mutants_of(path, read(path)) if only in m.before][::every]
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
         outcomes = list(pool.map(bench.judge, mutants))
     built = [o for o in outcomes if o[1] != "unbuilt"]
@@ -152,6 +152,7 @@ def main(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--list", action="store_true", help="only print the faults")
     parser.add_argument("--every", type=int, default=1, help="take each N-th fault")
+    parser.add_argument("--only", default="", help="only faults in lines that hold this text")
     parser.add_argument("files", nargs="*", help="default: the clearing core")
     options = parser.parse_args(argv)
     files = options.files or [p for p in CORE if os.path.exists(os.path.join(ROOT, p))]
@@ -164,7 +165,7 @@ def main(argv):
     with Rig(FLAGS) as rig:
         rig.build()
         for path in files:
-            built, alive = run_file(rig, path, options.every)
+            built, alive = run_file(rig, path, options.every, options.only)
             total, survivors = total + built, survivors + alive
     strangers = [m for m in survivors if m.key() not in known]
     for m in strangers:

@@ -38,21 +38,27 @@ static struct lot_demand demand_read(const void *at, uint32_t index, char text[I
 }
 
 /* Blocks and workloads that stand in order already. */
-static struct lot_result rule_on(const struct lot_input *input)
+static bool rule_runs_on(const struct lot_input *input, struct lot_result *ret_result)
 {
     struct lot_clear *lot = lot_bench();
     watched = (struct watched){.input = input};
     rule_open(lot);
     for (uint32_t i = 0; i < input->blocks_count; i++)
-        lot->supply[i] = key_of(input->blocks[i].ask_uusd_per_hour, i);
+        lot->supply[i] = key_of(input->blocks[i].ask_uusd_per_hour +
+                                    input->blocks[i].adder_uusd_per_hour, i);
     for (uint32_t i = 0; i < input->demands_count; i++)
         lot->demand[i] = key_of(LOT_SCORE_MAX - input->demands[i].r_uusd_per_hour, i);
     lot->blocks_count = lot->front_count = input->blocks_count;
     lot->demands_count = input->demands_count;
     const struct lot_source source = {
         .at = &watched, .block = block_read, .demand = demand_read, .seed = &input->seed};
+    return rule_run(lot, &source, ret_result);
+}
+
+static struct lot_result rule_on(const struct lot_input *input)
+{
     struct lot_result result;
-    assert_true(rule_run(lot, &source, &result));
+    assert_true(rule_runs_on(input, &result));
     return result;
 }
 
@@ -192,6 +198,29 @@ static void the_last_number_that_a_key_holds_is_taken(void **state)
     assert_int_equal(lot.fault, LOT_FAULT_RESERVE);
 }
 
+/* The first that differs, in the order of scores; and not where it stands behind what was sold and
+ * belongs to somebody who sold nothing. */
+static void adders_that_differ_under_a_gang_name_the_block(void **state)
+{
+    (void)state;
+    for (uint32_t at = 1; at < 5; at++) {
+        struct lot_block blocks[5];
+        const struct lot_demand gang = {
+            .id = STR("w"), .owner = LOT_OWNER_NONE, .r_uusd_per_hour = 9, .k = 3, .kmin = 2};
+        const struct lot_input input = {
+            .blocks = blocks, .blocks_count = 5, .demands = &gang, .demands_count = 1};
+        struct lot_result result;
+        for (uint32_t i = 0; i < 5; i++)
+            blocks[i] = (struct lot_block){.id = {.at = "abcde" + i, .len = 1},
+                                           .owner = i > 2,
+                                           .ask_uusd_per_hour = i,
+                                           .adder_uusd_per_hour = i >= at};
+        assert_int_equal(rule_runs_on(&input, &result), at > 2);
+        assert_true(at > 2 || lot_bench()->fault == LOT_FAULT_TWO_ADDERS);
+        assert_true(at > 2 || lot_bench()->fault_at == at);
+    }
+}
+
 enum { MANY = 150000 };
 
 /* All blocks equal, all wanted: ordering them by comparing neighbours would take minutes. */
@@ -230,6 +259,7 @@ int main(void)
         cmocka_unit_test(equals_whose_hashes_begin_alike_stand_by_the_rest),
         cmocka_unit_test(a_lot_may_fill_its_memory_to_the_last_byte),
         cmocka_unit_test(the_last_number_that_a_key_holds_is_taken),
+        cmocka_unit_test(adders_that_differ_under_a_gang_name_the_block),
         cmocka_unit_test(a_crowd_of_equals_is_ordered_in_linear_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
