@@ -3,8 +3,9 @@
 
 Puts one fault at a time into the clearing core, builds it, and runs the pure unit tests until one of
 them fails: killed. What no short run kills gets a longer one of the tests that lie near. Survivors
-stand, each with a judgement, in tests/mutation/SURVIVORS.md; one that does not, or fewer than 95 %
-killed, is a failure of the tests. Faults that do not compile are not counted. `--every N` takes each
+stand, each with a judgement, in tests/mutation/SURVIVORS.md: equivalent, so that no test can notice, or
+accepted. One that does not stand there is a failure, and so are fewer than 95 % killed of those that
+are not equivalent. Faults that do not compile are not counted. `--every N` takes each
 N-th fault only, `--only TEXT` those in lines that hold the text.
 """
 
@@ -128,11 +129,11 @@ class Bench:
 
 
 def judged():
-    """(file, before, after) of every survivor that a person has looked at."""
+    """{(file, before, after): "equivalent" or "accepted"} of every survivor that a person has looked at."""
     if not os.path.exists(os.path.join(ROOT, SURVIVORS)):
-        return set()
+        return {}
     rows = re.findall(r"^\| (\S+) \| `` (.*?) `` \| `` (.*?) `` \| (equivalent|accepted) \|", read(SURVIVORS), flags=re.M)
-    return {(path, before, after) for path, before, after, _ in rows}
+    return {(path, before.replace("\\|", "|"), after.replace("\\|", "|")): word for path, before, after, word in rows}
 
 
 def run_file(rig, path, every, only):
@@ -170,9 +171,11 @@ def main(argv):
     strangers = [m for m in survivors if m.key() not in known]
     for m in strangers:
         print(f"  not judged: {m.path}:{m.line}: {m.before}  =>  {m.after}")
-    share = (total - len(survivors)) / max(1, total)
-    print(f"{total - len(survivors)} of {total} faults noticed, {100 * share:.1f} %;"
-          f" {len(strangers)} survivors without a judgement")
+    equivalent = sum(known.get(m.key()) == "equivalent" for m in survivors)
+    killed, faults = total - len(survivors), total - equivalent
+    share = killed / max(1, faults)
+    print(f"{killed} of {total} noticed, {100 * killed / max(1, total):.1f} %; {equivalent} change nothing, of the other"
+          f" {faults} that is {100 * share:.1f} %; {len(strangers)} survivors without a judgement")
     return 1 if not total or strangers or share < SHARE_MIN else 0
 
 
