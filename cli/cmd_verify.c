@@ -11,6 +11,7 @@ static const struct option verify_options[] = {
     {.name = "--download", .help = "fetch it into --dir first; heads there already are kept"},
     {.name = "--from", .value = "ROUND", .help = "first round (else about the last hundred)"},
     {.name = "--to", .value = "ROUND", .help = "last round (else the newest)"},
+    {.name = "--head", .value = "FILE", .help = "a head that somebody else was given"},
     {.name = "--key", .value = "KEY", .help = "the market's public key, as you know it"},
     {.name = NULL},
 };
@@ -73,7 +74,7 @@ static void print_lines(const struct verify_report *report)
         [VERIFY_SEEDS] = "from market, round, R_t and link",
         [VERIFY_CHAIN] = "links of a chain announced before them",
         [VERIFY_RECORDS] = "rounds under their leaves, with what the caller may see",
-        [VERIFY_CLEARINGS] = "lots and direct workloads cleared again by another program",
+        [VERIFY_CLEARINGS] = "lots and direct workloads, cleared again by code of its own",
         [VERIFY_ROWS] = "single rows under their leaves, and fitting together",
         [VERIFY_ARRIVALS] = "messages under R_t",
         [VERIFY_PROMISES] = "signed, and kept",
@@ -115,6 +116,9 @@ static int docs_get(const struct cli *cli, const struct args *args, struct verif
         return EXIT_USAGE;
     }
     if (dir != NULL && !transcript_read(dir, docs))
+        return EXIT_GENERIC;
+    const char *other_head = args_text(args, "--head");
+    if (other_head != NULL && !transcript_read_head(other_head, docs))
         return EXIT_GENERIC;
     if (!is_fetched)
         return EXIT_OK;

@@ -175,6 +175,19 @@ bool transcript_read(const char *dir, struct verify_docs *docs)
     return is_good;
 }
 
+bool transcript_read_head(const char *path, struct verify_docs *docs)
+{
+    bool is_bad;
+    json_t *head = json_load(path, false, &is_bad);
+    if (head == NULL)
+        return false;
+    size_t at = 0;
+    while (at < json_array_size(docs->heads) &&
+           json_i64(json_array_get(docs->heads, at), "size", 0) <= json_i64(head, "size", 0))
+        at++;
+    return json_array_insert_new(docs->heads, at, head) == 0;
+}
+
 static bool folder_make(const char *path)
 {
     return mkdir(path, 0777) == 0 || errno == EEXIST || complain(path, strerror(errno));

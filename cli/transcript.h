@@ -20,6 +20,8 @@ void transcript_finish(struct verify_docs *docs);
 /* Adds what the folder holds; what is not there stays empty. False: a file cannot be read or is no
  * JSON, and that was said on stderr. */
 MUST_USE bool transcript_read(const char *dir, struct verify_docs *docs);
+/* Adds a head that somebody else was given, among the others by its size. */
+MUST_USE bool transcript_read_head(const char *path, struct verify_docs *docs);
 /* Replaces what the folder holds, but for the promises. */
 MUST_USE bool transcript_write(const char *dir, const struct verify_docs *docs);
 /* Fetches the newest head behind those in `docs`, proofs that each is the beginning of the next,

@@ -335,11 +335,19 @@ class VerifyTest(Verifies, LogCase):
         self.bought()
         folder = self.transcript(self.tenants[0])
         heads = self.load(folder, "heads.json")
-        other = {**heads[-1], "root_sha256": sha(b"another past").hex()}
-        text = f"undercut/head/v1|main|{other['size']}|{other['root_sha256']}|{other['signed_at_us']}"
-        other["signature"] = b64(ed25519_sign(self.market_secret(), text.encode()))
-        self.store(folder, "heads.json", heads + [other])
-        self.assertIn("EQUIVOCATION", self.verify("--dir", folder, code=11))
+        other = self.signed({**heads[-1], "root_sha256": sha(b"another past").hex()})
+        self.store(folder, "theirs.json", other)
+        theirs = os.path.join(folder, "theirs.json")
+        self.assertIn("EQUIVOCATION", self.verify("--dir", folder, "--head", theirs, code=11))
+        self.store(folder, "theirs.json", self.head(size=heads[-1]["size"] - 1))
+        self.assertGreater(self.counts("--head", theirs)["consistency"], 0)
+        # A log that somebody saw longer than it is now was cut.
+        self.store(folder, "theirs.json", self.signed({**other, "size": heads[-1]["size"] + 1000}))
+        self.assertIn("heads do not grow", self.verify("--head", theirs, code=11))
+
+    def signed(self, head):
+        text = f"undercut/head/v1|main|{head['size']}|{head['root_sha256']}|{head['signed_at_us']}"
+        return {**head, "signature": b64(ed25519_sign(self.market_secret(), text.encode()))}
 
     def market_secret(self):
         """libsodium's form: the seed with the public key behind it."""
