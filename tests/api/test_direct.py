@@ -180,7 +180,7 @@ class ConstraintTest(DirectCase):
 
 
 class BidTest(DirectCase):
-    settings = {"direct_window_rounds": 15, "round_ms": 100}
+    settings = {"direct_window_rounds": 25, "round_ms": 50}
 
     def post(self, **more):
         return self.tenant.post("/v1/workloads", gpu(**{"device": {"driver_min": "500"}, **more}))
@@ -260,9 +260,14 @@ class BidTest(DirectCase):
 
     def test_a_committed_block_leaves_its_lots(self):
         node = self.gpu_node(300000, takes_bids=True)
+        first = self.tenant.post("/v1/workloads", gpu(award="now", device={"count": 2}))  # reads supply, takes nothing
+        self.tenant.delete(f"/v1/workloads/{first['workload_id']}")
         made = self.post(reserve_uusd_per_hour=220000)
         self.place(node, made["workload_id"], 290000)  # above what is left of the reserve: it never wins
-        lot = self.never_awarded(rounds=18)
+        at_once = self.tenant.post("/v1/workloads", gpu(award="now"))
+        self.assertEqual(at_once["state"], "auctioning")
+        self.tenant.delete(f"/v1/workloads/{at_once['workload_id']}")
+        lot = self.never_awarded(rounds=28)
         node.http.delete(f"/v1/nodes/{node.node_id}/bids/{made['workload_id']}")
         self.assertEqual(self.lease_of(lot, node)["node_id"], node.node_id)
 
