@@ -115,6 +115,16 @@ class ConstraintTest(DirectCase):
         seen = self.until_leases(made, 2, two, far)
         self.assertEqual({lease["region"] for lease in seen}, {"eu-west", "us-east"})
 
+    def test_a_lost_replica_keeps_away_from_its_siblings(self):
+        two, one, dear = self.gpu_node(300000, slots=2), self.gpu_node(500000), self.gpu_node(700000)
+        made = self.tenant.post("/v1/workloads", gpu(replicas=2, min_replicas=1, placement={"spread": "node"}))
+        first = self.until_leases(made, 2, two, one, dear)
+        self.assertEqual({lease["node_id"] for lease in first}, {two.node_id, one.node_id})
+        (lease_id,) = list(one.leases)
+        one.exit(lease_id, "container_create_failed", exit_code=None)
+        seen = self.until_leases(made, 3, two, one, dear)  # not beside its sibling, though that is cheapest
+        self.assertEqual({lease["node_id"] for lease in seen if lease["state"] != "closed"}, {two.node_id, dear.node_id})
+
     def until_leases(self, made, count, *nodes):
         def leases():
             for node in nodes:
