@@ -33,14 +33,15 @@ comment on column history_marks.round is
     'Up to here rounds are in candles. Rounds are committed in order by one leader, so nothing can appear behind it.';
 
 -- How far one transaction folds: to the end of the round in which its share of lot-rounds is full.
-create function history_upto(of_market text, lot_rounds_max int8) returns int8 language sql stable as $$
-    with mark as (select m.round from history_marks m where m.market = of_market)
-    select coalesce(
-        (select l.round from lot_rounds l, mark m where l.market = of_market and l.round > m.round
-            order by l.round offset lot_rounds_max limit 1),
-        (select max(l.round) from lot_rounds l, mark m where l.market = of_market and l.round > m.round),
-        (select m.round from mark m))
-$$;
+create function history_upto(of_market text, lot_rounds_max int8) returns int8 language plpgsql stable as $$
+declare
+    mark int8 := (select m.round from history_marks m where m.market = of_market);
+begin
+    return coalesce(
+        (select l.round from lot_rounds l where l.market = of_market and l.round > mark
+            order by l.market, l.round offset lot_rounds_max limit 1),
+        (select max(l.round) from lot_rounds l where l.market = of_market and l.round > mark), mark);
+end $$;
 
 create table candles (
     lot_id int4 not null references lots,
