@@ -94,13 +94,16 @@ static const char fixture_sql[] =
     "    and kind in ('tenant_wallet', 'lease_escrow');"
     "  insert into arrivals (market, round, kind, account_id, message_sha256)"
     "   select 'main', w.arrived_round, 'workload', fx.account(owner), w.message_sha256; end $$;"
-    /* An award without a round: replica `i` of workload `w` on the first free device of a node. */
+    /* An award without a round: replica `i` of workload `w` on the first free device of a node,
+     * else on one whose holder has its notice; it waits for that. */
     "create function fx.award(w int, i int, who int, price int8) returns uuid language plpgsql"
     " as $$"
     " declare d uuid; l uuid := gen_random_uuid(); r replicas; v workloads; n nodes; begin"
     "  select * into v from workloads where workload_id = fx.workload(w) for update;"
-    "  select device_id into d from devices where node_id = fx.node(who) and lease_id is null"
-    "   order by device_index limit 1 for update;"
+    "  select device_id into d from devices g where node_id = fx.node(who) and next_lease_id is"
+    "    null and (lease_id is null or exists (select from leases h where h.lease_id = g.lease_id"
+    "     and h.notice_at is not null))"
+    "   order by lease_id is not null, device_index limit 1 for update;"
     "  if d is null then return null; end if;"
     "  update replicas set state = 'starting', epoch = epoch + 1 where replica_id ="
     " fx.replica(w, i)"
@@ -117,7 +120,8 @@ static const char fixture_sql[] =
     "    v.max_duration_s, r.ran_ms, array[d], false,"
     "    lease_ms_max(price, v.fee_bp, r.escrow_uusd, 0,"
     "     duration_left_ms(v.max_duration_s, r.ran_ms)));"
-    "  update devices set lease_id = l where device_id = d;"
+    "  update devices set lease_id = coalesce(lease_id, l),"
+    "    next_lease_id = case when lease_id is not null then l end where device_id = d;"
     "  return l; end $$;"
     /* Lets time pass for one lease. */
     "create function fx.age(l uuid, ms int8) returns void language sql as $$"

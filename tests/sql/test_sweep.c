@@ -15,16 +15,15 @@ static int setup(void **state)
 {
     (void)state;
     world_open(&world);
-    config = (struct leader_config){.market = "main",
-                                    .ack_timeout_ms = 3000,
-                                    .node_unknown_ms = 10000,
-                                    .node_lost_ms = 60000,
-                                    .node_freeze_pct = 30,
-                                    .start_timeout_ms = 900000,
-                                    .final_receipt_ms = 15000,
-                                    .tiers = {.spot_notice_ms = 30000,
-                                              .flexible_notice_ms = 600000,
-                                              .tenure_ms = 60000}};
+    config = (struct leader_config){
+        .market = "main",
+        .ack_timeout_ms = 3000,
+        .node_unknown_ms = 10000,
+        .node_lost_ms = 60000,
+        .node_freeze_pct = 30,
+        .start_timeout_ms = 900000,
+        .final_receipt_ms = 15000,
+        .tiers = {.spot_notice_ms = 30000, .flexible_notice_ms = 600000, .tenure_ms = 60000}};
     office =
         (struct office){.conninfo = world.conninfo, .name = "main", .holder = "one", .address = ""};
     must(office_hold(&office));
@@ -431,6 +430,18 @@ static void random_progress(struct prop *prop)
              (long long)prop_range(prop, 0, 400000), (long long)prop_range(prop, 0, 450000));
 }
 
+/* Notice for somebody: whoever is awarded next may have to wait for that device. */
+static void random_notice(struct prop *prop)
+{
+    const struct lease_noticed noticed = {.tier =
+                                              prop_chance(prop, 50) ? STR("spot") : STR("flexible"),
+                                          .stop_grace_s = (int32_t)prop_range(prop, 0, 300)};
+    struct lease_interrupt_in in = lease_notice(&config.tiers, CLOSE_OPERATOR_RECLAIMED, &noticed);
+    any_lease("'awarded', 'starting', 'running'", &in.lease_id, &in.epoch, prop);
+    if (in.epoch > 0)
+        assert_int_equal(lease_interrupt_run(world.session, &in, 1, NULL), ERR_OK);
+}
+
 static void random_wish(struct prop *prop, int first)
 {
     int workload = first + (int)prop_range(prop, 0, 2);
@@ -458,7 +469,9 @@ static void random_step(struct prop *prop, int first, int step)
         random_progress(prop);
     else if (dice < 85)
         random_settle(prop, step);
-    else if (dice < 92)
+    else if (dice < 87)
+        random_notice(prop);
+    else if (dice < 94)
         random_close(prop);
     else
         sweep();
