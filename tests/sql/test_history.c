@@ -100,6 +100,27 @@ static void rounds_become_candles_once(void **unused)
     assert_string_equal(world_ask(&world, "select round from history_marks"), "4");
 }
 
+/* More rounds than one transaction folds. */
+static void catching_up_takes_several_goes(void **unused)
+{
+    (void)unused;
+    world_do(&world,
+             "insert into lot_rounds (market, round, region, class, block_size, tier, trust,"
+             " supply_count, demand_count, accounts_count, sold_count, index_uusd_per_hour,"
+             " cleared_at) select 'main', r, 'eu-west', 'rtx-4090', 1, 'flexible', 'unverified',"
+             " 1, 1, 3, 1, r, timestamptz '2026-03-01 10:00:00Z' + r * interval '1 s'"
+             " from generate_series(1, 6000) r");
+    history_turn(history);
+    assert_string_equal(world_ask(&world, "select string_agg(concat(awards_count, ' ', open_uusd,"
+                                          " ' ', close_uusd), ', ' order by at) from candles"
+                                          " where step_s = 86400"),
+                        "6000 1 6000");
+    assert_string_equal(world_ask(&world, "select sum(awards_count) from candles"
+                                          " where step_s = 1"),
+                        "6000");
+    assert_string_equal(world_ask(&world, "select round from history_marks"), "6000");
+}
+
 static void an_overtaken_thread_folds_nothing(void **unused)
 {
     (void)unused;
@@ -186,6 +207,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(rounds_become_candles_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(catching_up_takes_several_goes, setup, teardown),
         cmocka_unit_test_setup_teardown(an_overtaken_thread_folds_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_real_round_has_unmet_wishes_and_a_ladder, setup,
                                         teardown),
