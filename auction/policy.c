@@ -15,6 +15,14 @@ static int64_t rise_us(const struct price_offer *offer)
     return offer->deadline_at_us - offer->run_ms * 1000 - offer->posted_at_us;
 }
 
+int64_t benchmark_choose(int64_t median_uusd_per_hour, int64_t prices_count,
+                         int64_t catalogue_uusd_per_hour)
+{
+    if (prices_count < BENCHMARK_PRICES_MIN)
+        return catalogue_uusd_per_hour;
+    return median_uusd_per_hour + median_uusd_per_hour / 4;
+}
+
 int64_t price_offered(const struct price_offer *offer, int64_t now_us)
 {
     int64_t reserve = offer->reserve_uusd_per_hour;

@@ -17,6 +17,7 @@
 #define BLOCK_DEVICES_MAX 8
 #define PRICE_RISE_MS 60000 /* how long the offer rises when there is no deadline */
 #define LOT_CHOICE_NONE SIZE_MAX
+#define BENCHMARK_PRICES_MIN 100 /* fewer say too little: the catalogue's price stands in */
 
 /* What is left of an all-in price once the fee is taken out: a lease at this price, with the fee on
  * top, costs no more than the reserve. Rounded down. */
@@ -35,6 +36,11 @@ struct price_offer {
     int64_t deadline_at_us;          /* 0: none */
     int64_t run_ms;                  /* how long it will run; 0: unknown */
 };
+
+/* B: 1.25 x the median of prices that losing asks of others set in other lots of the class, or, with
+ * too few of them, the catalogue's price. All per device-hour. */
+int64_t benchmark_choose(int64_t median_uusd_per_hour, int64_t prices_count,
+                         int64_t catalogue_uusd_per_hour);
 
 /* r^: the all-in price offered at `now_us`, before the fee is taken out. Under `market` it rises in
  * a straight line from min(reserve, B) to the reserve, which it reaches at the latest start

@@ -73,6 +73,7 @@ static enum err_code commit_load_supply(struct commit *commit)
         err = commit_load_facts(commit, &query);
     const struct demand_world where = {.supply = &commit->supply,
                                        .indexes = world->indexes,
+                                       .benchmarks = world->benchmarks,
                                        .facts = &commit->facts,
                                        .round = commit->round->round,
                                        .window_rounds = world->direct_window_rounds,
@@ -195,6 +196,7 @@ static struct award_store_in award_row(const struct commit *commit, const struct
         .device_ids = device_list(award->block, devices),
         .is_simulated = award->block->devices[0].is_simulated,
         .wait_ms = wait_ms(commit, award->block),
+        .price_set_by_ask = award->is_price_set_by_ask,
     };
 }
 

@@ -32,6 +32,7 @@ struct round_report {
 struct round_world {
     struct office *office;
     const struct lot_indexes *indexes;
+    const struct lot_benchmarks *benchmarks;
     const struct turnout *last; /* of the last round of all lots */
     const struct tier_times *tiers;
     uint32_t fee_bp;

@@ -5,16 +5,18 @@
 -- batch: true
 -- in: lease_id uuid, replica_id uuid, node_id uuid, round int8, region text, class text, block_size int4,
 --     tier text, trust text, price_uusd_per_hour int8, theta_uusd_per_hour int8,
---     adder_uusd_per_hour int8, device_ids text, is_simulated bool, wait_ms int8
+--     adder_uusd_per_hour int8, device_ids text, is_simulated bool, wait_ms int8,
+--     price_set_by_ask bool
 -- out: ord int4
 with member as (
     select lease_id, replica_id, node_id, round, region, class, block_size, tier, trust, price, theta,
-        adder, string_to_array(device_ids, ',')::uuid[] as device_ids, is_simulated, wait_ms, ord
+        adder, string_to_array(device_ids, ',')::uuid[] as device_ids, is_simulated, wait_ms,
+        price_set_by_ask, ord
     from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int8[], $5::text[], $6::text[], $7::int4[],
         $8::text[], $9::text[], $10::int8[], $11::int8[], $12::int8[], $13::text[], $14::bool[],
-        $15::int8[])
+        $15::int8[], $16::bool[])
         with ordinality as m (lease_id, replica_id, node_id, round, region, class, block_size, tier,
-        trust, price, theta, adder, device_ids, is_simulated, wait_ms, ord)
+        trust, price, theta, adder, device_ids, is_simulated, wait_ms, price_set_by_ask, ord)
 ), awarded as (
     update replicas r set state = 'starting', epoch = r.epoch + 1, not_before = null
     from member m
@@ -24,11 +26,12 @@ with member as (
     insert into leases (lease_id, replica_id, workload_id, account_id, operator_account_id, node_id,
         market, round, region, class, block_size, tier, trust, replica_index, epoch,
         price_uusd_per_hour, fee_bp, theta_uusd_per_hour, adder_uusd_per_hour, max_duration_s,
-        earlier_ms, device_ids, is_simulated, starts_at, billable_ms_max)
+        earlier_ms, device_ids, is_simulated, starts_at, price_set_by_ask, billable_ms_max)
     select a.lease_id, a.replica_id, a.workload_id, w.account_id, n.account_id, a.node_id,
         w.market, a.round, a.region, a.class, a.block_size, a.tier, a.trust, a.replica_index, a.epoch,
         a.price, w.fee_bp, a.theta, a.adder, w.max_duration_s,
         a.ran_ms, a.device_ids, a.is_simulated, now() + a.wait_ms * interval '1 ms',
+        a.price_set_by_ask,
         lease_ms_max(a.price, w.fee_bp, a.escrow_uusd, 0,
             duration_left_ms(w.max_duration_s, a.ran_ms))
     from awarded a

@@ -334,7 +334,7 @@ void demand_route(struct demands *demands, const struct demand_world *world)
             demand->pool = NULL;
             demand_route_alone(demand, world);
         } else if (demand->pool != NULL) {
-            demand_price(demand, demand->pool);
+            demand_price(demand, demand->pool, world->benchmarks);
         }
     }
     routing_finish(routing);

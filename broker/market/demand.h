@@ -4,8 +4,7 @@
  * live until demand_finish().
  *
  * What a workload brings: k replicas that wait, kmin of them at least, and r, the net of what it
- * offers this second (auction/policy.h; B is the class's catalogue price times the block's
- * devices). A workload that wants an award now offers min(reserve, B), whatever its policy: its age
+ * offers this second (auction/policy.h; B is benchmark.h's). A workload that wants an award now offers min(reserve, B), whatever its policy: its age
  * is 0.
  *
  * Where it goes: into ONE lot per round, by public state only. Of the lots that it accepts, that
@@ -15,17 +14,17 @@
  * is the count of rounds since it arrived, so there is nothing to remember.
  *
  * What asks for more than a lot can say, or avoids a node that sells in its lot, goes into no lot:
- * it is cleared by itself (direct.h), over every block that fits anywhere it accepts. B is then the
- * catalogue price of the cheapest class that has such a block.
+ * it is cleared by itself (direct.h), over every block that fits anywhere it accepts. B is then that
+ * of the cheapest class that has such a block.
  */
 #ifndef UNDERCUT_MARKET_DEMAND_H
 #define UNDERCUT_MARKET_DEMAND_H
 
 #include "auction/policy.h"
+#include "broker/market/benchmark.h"
 #include "broker/market/direct.h"
 #include "broker/market/supply.h"
 
-#define LOT_KEY_SIZE        128
 #define DEMAND_LIST_MAX     32  /* classes or regions a workload names */
 #define DEMAND_EXCLUDED_MAX 128 /* nodes it avoids; more are not looked at */
 
@@ -102,6 +101,7 @@ struct demand_callers {
 struct demand_world {
     struct supply *supply;
     const struct lot_indexes *indexes;
+    const struct lot_benchmarks *benchmarks;
     const struct direct_fact_list *facts;
     int64_t round;
     int64_t window_rounds; /* how long nodes that bid have, where one of them fits */
@@ -120,6 +120,7 @@ void demand_route_alone(struct demand *demand, const struct demand_world *world)
 uint32_t demand_blocks_max(const struct demand *demand, const struct supply_pool *pool,
                            const struct supply_node *node, const struct direct_facts *facts);
 /* What it offers this second, beginning at what is usual in this pool. */
-void demand_price(struct demand *demand, const struct supply_pool *pool);
+void demand_price(struct demand *demand, const struct supply_pool *pool,
+                  const struct lot_benchmarks *benchmarks);
 
 #endif

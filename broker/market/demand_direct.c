@@ -40,9 +40,14 @@ bool demand_has_fine(const struct demands *demands)
     return false;
 }
 
-void demand_price(struct demand *demand, const struct supply_pool *pool)
+void demand_price(struct demand *demand, const struct supply_pool *pool,
+                  const struct lot_benchmarks *benchmarks)
 {
-    demand->offer.benchmark_uusd_per_hour = pool->catalogue_uusd_per_hour * demand->block_size;
+    char key[LOT_KEY_SIZE] = "";
+    if (!demand->is_direct)
+        lot_key_format(pool, demand->block_size, demand->tier, key);
+    demand->offer.benchmark_uusd_per_hour =
+        benchmark_of_lot(benchmarks, pool, key, demand->block_size);
     demand->r_uusd_per_hour =
         reserve_net(price_offered(&demand->offer, demand->at_us), demand->fee_bp);
 }
@@ -94,5 +99,5 @@ void demand_route_alone(struct demand *demand, const struct demand_world *world)
     demand->is_waiting = has_taker && demand->is_fine && !demand->is_now &&
                          world->round < demand->arrived_round + world->window_rounds;
     if (cheapest != NULL)
-        demand_price(demand, cheapest);
+        demand_price(demand, cheapest, world->benchmarks);
 }

@@ -32,6 +32,7 @@ struct leader {
     struct seed_chain chain; /* loaded for the epoch in chain_epoch, as is the transcript */
     struct transcript transcript;
     struct lot_indexes indexes;
+    struct lot_benchmarks benchmarks;
     struct turnout turnout; /* of the last round of all lots */
     struct shelf shelf;
     int64_t chain_epoch;
@@ -97,6 +98,8 @@ static bool leader_prepare(struct leader *leader)
         err = office_commit(office);
     if (err == ERR_OK)
         err = indexes_load(leader);
+    if (err == ERR_OK)
+        err = benchmarks_load(office->session, leader->config.market, &leader->benchmarks);
     if (err == ERR_OK) {
         leader->chain_epoch = office->epoch;
         return true;
@@ -178,6 +181,7 @@ static enum err_code round_settle_on(struct leader *leader, const struct frozen_
     const struct round_world world = {
         .office = &leader->office,
         .indexes = &leader->indexes,
+        .benchmarks = &leader->benchmarks,
         .last = &leader->turnout,
         .tiers = &leader->config.tiers,
         .fee_bp = leader->config.fee_bp,
@@ -276,6 +280,9 @@ static void leader_sweep(struct leader *leader)
     if (err == ERR_OK && clock_mono_ms() >= leader->histories_mono_ms) {
         leader->histories_mono_ms = clock_mono_ms() + HISTORIES_EVERY_MS;
         err = sweep_histories(&leader->office);
+        if (err == ERR_OK)
+            err = benchmarks_load(leader->office.session, leader->config.market,
+                                  &leader->benchmarks);
     }
     if (err != ERR_OK)
         office_fail(&leader->office, "sweep", err);
@@ -395,6 +402,7 @@ void leader_destroy(struct leader *leader)
         return;
     office_leave(&leader->office);
     seed_chain_finish(&leader->chain);
+    benchmarks_finish(&leader->benchmarks);
     free(leader->indexes.at);
     turnout_finish(&leader->turnout);
     shelf_finish(&leader->shelf);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auction/losers.h"
 #include "auction/even.h"
 #include "auction/frag.h"
 #include "auction/recompute.h"
@@ -221,17 +222,23 @@ static void evictions_choose(struct round_lot *lot)
     free(places);
 }
 
-static bool lot_clear_one(struct round_lot *lot, const struct round_input *input)
+static struct record_lot lot_record(const struct round_lot *lot)
 {
-    lot_take_blocks(lot, input);
-    adders_make_even(lot->blocks, lot->blocks_count, lot->demands, lot->demands_count);
-    const struct record_lot record = {
+    return (struct record_lot){
         .key = str_of(lot->key),
         .blocks = lot->blocks,
         .demands = lot->demands,
         .blocks_count = lot->blocks_count,
         .demands_count = lot->demands_count,
+        .outcome = lot->outcome,
     };
+}
+
+static bool lot_clear_one(struct round_lot *lot, const struct round_input *input)
+{
+    lot_take_blocks(lot, input);
+    adders_make_even(lot->blocks, lot->blocks_count, lot->demands, lot->demands_count);
+    const struct record_lot record = lot_record(lot);
     if (record_lot_clear(&record, &input->seed, &lot->memory, &lot->outcome) != LOT_CLEARED)
         return false;
     evictions_choose(lot);
@@ -267,6 +274,26 @@ static void direct_collect(struct round_clearing *clearing, const struct round_d
     }
 }
 
+static void lot_collect(struct round_clearing *clearing, const struct round_lot *lot)
+{
+    bool *is_set = array_of(lot->outcome.awards_count, sizeof(*is_set));
+    const struct record_lot record = lot_record(lot);
+    losers_mark(&record, is_set);
+    for (uint32_t i = 0; i < lot->outcome.awards_count; i++) {
+        const struct lot_award *award = &lot->outcome.awards[i];
+        clearing->awards[clearing->awards_count++] = (struct round_award){
+            .demand = lot->wants[award->demand],
+            .block = lot->sources[award->block],
+            .pool = lot->pool,
+            .theta_uusd_per_hour = award->theta_uusd_per_hour,
+            .price_uusd_per_hour = award->price_uusd_per_hour,
+            .adder_uusd_per_hour = lot->blocks[award->block].adder_uusd_per_hour,
+            .is_price_set_by_ask = is_set[i],
+        };
+    }
+    free(is_set);
+}
+
 static void awards_collect(struct round_clearing *clearing)
 {
     uint32_t count = 0;
@@ -275,20 +302,8 @@ static void awards_collect(struct round_clearing *clearing)
     for (uint32_t i = 0; i < clearing->directs_count; i++)
         count += clearing->directs[i].outcome.awards_count;
     clearing->awards = array_of(count, sizeof(struct round_award));
-    for (uint32_t i = 0; i < clearing->lots_count; i++) {
-        const struct round_lot *lot = &clearing->lots[i];
-        for (uint32_t j = 0; j < lot->outcome.awards_count; j++) {
-            const struct lot_award *award = &lot->outcome.awards[j];
-            clearing->awards[clearing->awards_count++] = (struct round_award){
-                .demand = lot->wants[award->demand],
-                .block = lot->sources[award->block],
-                .pool = lot->pool,
-                .theta_uusd_per_hour = award->theta_uusd_per_hour,
-                .price_uusd_per_hour = award->price_uusd_per_hour,
-                .adder_uusd_per_hour = lot->blocks[award->block].adder_uusd_per_hour,
-            };
-        }
-    }
+    for (uint32_t i = 0; i < clearing->lots_count; i++)
+        lot_collect(clearing, &clearing->lots[i]);
     for (uint32_t i = 0; i < clearing->directs_count; i++)
         direct_collect(clearing, &clearing->directs[i]);
 }
@@ -365,15 +380,7 @@ void round_record(const struct round_clearing *clearing, struct record_head head
     head.directs_count = clearing->directs_count;
     record_put_head(to, &head);
     for (uint32_t i = 0; i < clearing->lots_count; i++) {
-        const struct round_lot *lot = &clearing->lots[i];
-        const struct record_lot record = {
-            .key = str_of(lot->key),
-            .blocks = lot->blocks,
-            .demands = lot->demands,
-            .blocks_count = lot->blocks_count,
-            .demands_count = lot->demands_count,
-            .outcome = lot->outcome,
-        };
+        const struct record_lot record = lot_record(&clearing->lots[i]);
         record_put_lot(to, &record);
     }
     for (uint32_t i = 0; i < clearing->directs_count; i++)

@@ -15,6 +15,7 @@
 #include "broker/io/thread.h"
 #include "broker/market/ledger_seal.h"
 #include "broker/market/office.h"
+#include "gen/broker/market/benchmark.sql.h"
 #include "gen/broker/market/settle.sql.h"
 
 #define TURN_MS             1000
@@ -22,12 +23,14 @@
 #define DAYS_AHEAD          7
 #define TOP_UP_EVERY_MS     60000 /* at least, however long the interval is */
 #define PARTITIONS_EVERY_MS 3600000
+#define BENCHMARKS_EVERY_MS 60000
 
 struct settle {
     struct settle_config config;
     char office_name[NAME_SIZE];
     struct office office;
-    int64_t tick_mono_ms, top_up_mono_ms, seal_mono_ms, partitions_mono_ms; /* when each is due */
+    int64_t tick_mono_ms, top_up_mono_ms, seal_mono_ms, partitions_mono_ms,
+        benchmarks_mono_ms; /* when each is due */
     struct worker *worker;
     pthread_mutex_t mutex; /* figures */
     struct settle_figures figures;
@@ -135,6 +138,15 @@ static enum err_code settle_partitions(struct settle *settle)
     return err == ERR_OK ? office_commit(&settle->office) : err;
 }
 
+static enum err_code settle_benchmarks(struct settle *settle)
+{
+    const struct benchmarks_reckon_in in = {.market = str_of(settle->config.market)};
+    enum err_code err = office_begin(&settle->office);
+    if (err == ERR_OK)
+        err = benchmarks_reckon_run(settle->office.session, &in, NULL);
+    return err == ERR_OK ? office_commit(&settle->office) : err;
+}
+
 static enum err_code settle_seal(struct settle *settle)
 {
     int32_t seals_count = 0;
@@ -168,6 +180,10 @@ static enum err_code settle_due(struct settle *settle)
     if (now_mono_ms >= settle->partitions_mono_ms) {
         err = settle_partitions(settle);
         settle->partitions_mono_ms = now_mono_ms + PARTITIONS_EVERY_MS;
+    }
+    if (err == ERR_OK && now_mono_ms >= settle->benchmarks_mono_ms) {
+        err = settle_benchmarks(settle);
+        settle->benchmarks_mono_ms = now_mono_ms + BENCHMARKS_EVERY_MS;
     }
     if (err == ERR_OK && now_mono_ms >= settle->tick_mono_ms)
         err = settle_interval(settle);
