@@ -37,8 +37,8 @@ struct price_offer {
     int64_t run_ms;                  /* how long it will run; 0: unknown */
 };
 
-/* B: 1.25 x the median of prices that losing asks of others set in other lots of the class, or, with
- * too few of them, the catalogue's price. All per device-hour. */
+/* B: 1.25 x the median of prices that losing asks of others set in other lots of the class, or,
+ * with too few of them, the catalogue's price. All per device-hour. */
 int64_t benchmark_choose(int64_t median_uusd_per_hour, int64_t prices_count,
                          int64_t catalogue_uusd_per_hour);
 

@@ -19,6 +19,12 @@ static void key_format(struct lot_benchmark *benchmark, struct str class, bool i
                     is_simulated ? 's' : 'r', STR_ARG(lot)));
 }
 
+enum err_code benchmarks_store(struct session *session, const char *market)
+{
+    const struct benchmarks_reckon_in in = {.market = str_of(market)};
+    return benchmarks_reckon_run(session, &in, NULL);
+}
+
 enum err_code benchmarks_load(struct session *session, const char *market,
                               struct lot_benchmarks *benchmarks)
 {

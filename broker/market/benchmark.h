@@ -1,9 +1,10 @@
 /* benchmark.h - B, what offers begin at, as the leader knows it.
  *
- * one thread (the leader's). Settlement reckons medians into the table `benchmarks` each minute,
- * the leader reads them as often. A lot's B never comes from that lot's own prices: either its own
- * row, over all other lots of the class, or, where it set no price lately, the row of the whole
- * class; too few prices there, and it is the catalogue's (auction/policy.h).
+ * one thread: the leader's, but for benchmarks_store(), which is settlement's. Settlement reckons
+ * medians into the table `benchmarks` each minute, the leader reads them as often. A lot's B never
+ * comes from that lot's own prices: either its own row, over all other lots of the class, or, where
+ * it set no price lately, the row of the whole class; too few prices there, and it is the
+ * catalogue's (auction/policy.h).
  */
 #ifndef UNDERCUT_MARKET_BENCHMARK_H
 #define UNDERCUT_MARKET_BENCHMARK_H
@@ -23,6 +24,9 @@ struct lot_benchmarks { /* ascending by key */
     struct lot_benchmark *at;
     size_t count;
 };
+
+/* Reckons the medians of the last 24 hours and stores them, in the open transaction. */
+MUST_USE enum err_code benchmarks_store(struct session *session, const char *market);
 
 /* Reads them anew; on an error what was read before stays. */
 MUST_USE enum err_code benchmarks_load(struct session *session, const char *market,

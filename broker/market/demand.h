@@ -4,8 +4,8 @@
  * live until demand_finish().
  *
  * What a workload brings: k replicas that wait, kmin of them at least, and r, the net of what it
- * offers this second (auction/policy.h; B is benchmark.h's). A workload that wants an award now offers min(reserve, B), whatever its policy: its age
- * is 0.
+ * offers this second (auction/policy.h; B is benchmark.h's). A workload that wants an award now
+ * offers min(reserve, B), whatever its policy: its age is 0.
  *
  * Where it goes: into ONE lot per round, by public state only. Of the lots that it accepts, that
  * have kmin free blocks for it (or, where none has, at least one) and where its owner does not
@@ -14,8 +14,8 @@
  * is the count of rounds since it arrived, so there is nothing to remember.
  *
  * What asks for more than a lot can say, or avoids a node that sells in its lot, goes into no lot:
- * it is cleared by itself (direct.h), over every block that fits anywhere it accepts. B is then that
- * of the cheapest class that has such a block.
+ * it is cleared by itself (direct.h), over every block that fits anywhere it accepts. B is then
+ * that of the cheapest class that has such a block.
  */
 #ifndef UNDERCUT_MARKET_DEMAND_H
 #define UNDERCUT_MARKET_DEMAND_H

@@ -13,9 +13,9 @@
 #include "broker/base/log.h"
 #include "broker/base/must.h"
 #include "broker/io/thread.h"
+#include "broker/market/benchmark.h"
 #include "broker/market/ledger_seal.h"
 #include "broker/market/office.h"
-#include "gen/broker/market/benchmark.sql.h"
 #include "gen/broker/market/settle.sql.h"
 
 #define TURN_MS             1000
@@ -140,10 +140,9 @@ static enum err_code settle_partitions(struct settle *settle)
 
 static enum err_code settle_benchmarks(struct settle *settle)
 {
-    const struct benchmarks_reckon_in in = {.market = str_of(settle->config.market)};
     enum err_code err = office_begin(&settle->office);
     if (err == ERR_OK)
-        err = benchmarks_reckon_run(settle->office.session, &in, NULL);
+        err = benchmarks_store(settle->office.session, settle->config.market);
     return err == ERR_OK ? office_commit(&settle->office) : err;
 }
 

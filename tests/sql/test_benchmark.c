@@ -1,7 +1,6 @@
-/* What offers begin at, reckoned from leases: weighted, over other lots only, never from too few. */
+/* What offers begin at, reckoned from leases: weighted, over other lots only, not from too few. */
 #include "broker/market/benchmark.h"
 
-#include "gen/broker/market/benchmark.sql.h"
 #include "tests/sql/market_fixture.h"
 
 #define CATALOGUE 390000
@@ -42,7 +41,8 @@ static void sell(const struct sale *sale)
         " adder_uusd_per_hour, max_duration_s, device_ids, is_simulated, awarded_at,"
         " billable_ms_max, billed_ms, price_set_by_ask)"
         " select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), fx.account(1),"
-        " fx.account(2), gen_random_uuid(), 'main', 1, '%s', 'rtx-4090', %d, 'flexible', '%s', 0, 1,"
+        " fx.account(2), gen_random_uuid(), 'main', 1, '%s', 'rtx-4090', %d, 'flexible', '%s', 0,"
+        " 1,"
         " 'closed', now(), 'completed', %lld, 1000, %lld, 0, 600, '{}', %s,"
         " now() - %d * interval '1 hour', 600000, %lld, %s from generate_series(1, %d)",
         sale->region, sale->block_size, sale->is_simulated ? "simulated" : "unverified",
@@ -55,7 +55,6 @@ static void sell(const struct sale *sale)
 static int64_t benchmark(const char *region, bool is_simulated, uint32_t devices)
 {
     struct lot_benchmarks benchmarks = {.count = 0};
-    const struct benchmarks_reckon_in in = {.market = STR("main")};
     const struct supply_pool pool = {
         .region = region ? str_of(region) : STR("eu-west"),
         .class = STR("rtx-4090"),
@@ -66,7 +65,7 @@ static int64_t benchmark(const char *region, bool is_simulated, uint32_t devices
     if (region)
         must(str_format(key, sizeof(key), "%s/rtx-4090/%u/flexible/%.*s", region, devices,
                         STR_ARG(pool.trust)));
-    assert_int_equal(benchmarks_reckon_run(world.session, &in, NULL), ERR_OK);
+    assert_int_equal(benchmarks_store(world.session, "main"), ERR_OK);
     assert_int_equal(benchmarks_load(world.session, "main", &benchmarks), ERR_OK);
     int64_t b = benchmark_of_lot(&benchmarks, &pool, key, devices);
     benchmarks_finish(&benchmarks);
@@ -87,7 +86,7 @@ static void it_comes_from_the_other_lots_of_the_class(void **state)
     assert_int_equal(benchmark(NULL, false, 1), 250000);
     assert_int_equal(benchmark("eu-west", false, 2), 2 * CATALOGUE); /* its own do not count */
     assert_int_equal(benchmark("eu-west", false, 1), 250000);        /* another lot of the region */
-    assert_int_equal(benchmark("us-east", true, 1), CATALOGUE);      /* real prices, not simulated */
+    assert_int_equal(benchmark("us-east", true, 1), CATALOGUE); /* real prices, not simulated */
 }
 
 static void ninety_nine_prices_are_too_few(void **state)

@@ -17,10 +17,16 @@ static struct uuid owner_of(int number)
     return id;
 }
 
+struct marks {
+    bool is_set[8];
+    int64_t theta[8];
+};
+
 /* Blocks ascending by id; all workloads want one. */
-static void mark(const struct row *rows, uint32_t count, const int64_t *reserves,
-                 uint32_t reserves_count, bool ret_is_set[8], int64_t ret_theta[8])
+static struct marks mark(const struct row *rows, uint32_t count, const int64_t *reserves,
+                         uint32_t reserves_count)
 {
+    struct marks marks = {{false}, {0}};
     struct record_block blocks[8];
     struct record_demand demands[8];
     char ids[8][8];
@@ -45,10 +51,11 @@ static void mark(const struct row *rows, uint32_t count, const int64_t *reserves
                              .demands_count = reserves_count};
     const struct sha256 seed = {{0}};
     assert_int_equal(record_lot_clear(&lot, &seed, &memory, &lot.outcome), LOT_CLEARED);
-    losers_mark(&lot, ret_is_set);
+    losers_mark(&lot, marks.is_set);
     for (uint32_t i = 0; i < lot.outcome.awards_count; i++)
-        ret_theta[i] = lot.outcome.awards[i].theta_uusd_per_hour;
+        marks.theta[i] = lot.outcome.awards[i].theta_uusd_per_hour;
     buf_finish(&memory);
+    return marks;
 }
 
 static void a_price_that_the_next_ask_sets_is_marked(void **state)
@@ -56,11 +63,9 @@ static void a_price_that_the_next_ask_sets_is_marked(void **state)
     (void)state;
     static const struct row rows[] = {{"a", 1, 200, 0}, {"b", 2, 250, 0}, {"c", 3, 300, 30}};
     static const int64_t reserves[] = {600, 500};
-    bool is_set[8];
-    int64_t theta[8];
-    mark(rows, 3, reserves, 2, is_set, theta);
-    assert_int_equal(theta[0], 330);
-    assert_true(is_set[0] && is_set[1]);
+    struct marks marks = mark(rows, 3, reserves, 2);
+    assert_int_equal(marks.theta[0], 330);
+    assert_true(marks.is_set[0] && marks.is_set[1]);
 }
 
 static void a_price_that_a_reserve_sets_is_not(void **state)
@@ -68,11 +73,9 @@ static void a_price_that_a_reserve_sets_is_not(void **state)
     (void)state;
     static const struct row rows[] = {{"a", 1, 200, 0}, {"b", 2, 900, 0}};
     static const int64_t reserves[] = {600};
-    bool is_set[8];
-    int64_t theta[8];
-    mark(rows, 2, reserves, 1, is_set, theta);
-    assert_int_equal(theta[0], 600);
-    assert_false(is_set[0]);
+    struct marks marks = mark(rows, 2, reserves, 1);
+    assert_int_equal(marks.theta[0], 600);
+    assert_false(marks.is_set[0]);
 }
 
 static void a_losing_block_of_ones_own_sets_nothing(void **state)
@@ -81,11 +84,9 @@ static void a_losing_block_of_ones_own_sets_nothing(void **state)
     /* Its own third block stands where its price is: nobody else does. */
     static const struct row rows[] = {{"a", 1, 600, 0}, {"b", 1, 600, 0}};
     static const int64_t reserves[] = {600};
-    bool is_set[8];
-    int64_t theta[8];
-    mark(rows, 2, reserves, 1, is_set, theta);
-    assert_int_equal(theta[0], 600);
-    assert_false(is_set[0]);
+    struct marks marks = mark(rows, 2, reserves, 1);
+    assert_int_equal(marks.theta[0], 600);
+    assert_false(marks.is_set[0]);
 }
 
 static void of_equals_one_stranger_is_enough(void **state)
@@ -94,11 +95,9 @@ static void of_equals_one_stranger_is_enough(void **state)
     static const struct row rows[] = {
         {"a", 1, 400, 0}, {"b", 1, 400, 0}, {"c", 2, 400, 0}, {"d", 3, 500, 0}};
     static const int64_t reserves[] = {600};
-    bool is_set[8];
-    int64_t theta[8];
-    mark(rows, 4, reserves, 1, is_set, theta);
-    assert_int_equal(theta[0], 400);
-    assert_true(is_set[0]);
+    struct marks marks = mark(rows, 4, reserves, 1);
+    assert_int_equal(marks.theta[0], 400);
+    assert_true(marks.is_set[0]);
 }
 
 static void too_few_prices_leave_the_catalogue(void **state)
