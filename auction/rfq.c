@@ -141,7 +141,7 @@ static void candidates_order(struct rfq *rfq, const struct rfq_input *input)
     rfq->keys_count = 0;
     for (uint32_t i = 0; i < input->candidates_count; i++) {
         const struct rfq_candidate *candidate = &input->candidates[i];
-        rfq->groups[i] = (struct rfq_group){.walk = 0};
+        rfq->groups[i] = (struct rfq_group){.walk = rfq->walk}; /* before the next one */
         if (candidate->owner != input->owner && score_of(candidate) <= input->r_uusd_per_hour)
             rfq->keys[rfq->keys_count++] =
                 (struct rfq_key){.score = score_of(candidate), .index = i};
@@ -153,7 +153,6 @@ static void candidates_order(struct rfq *rfq, const struct rfq_input *input)
         if (end - at > 1)
             equals_order(rfq, input, rfq->keys + at, end - at);
     }
-    rfq->walk = 0;
 }
 
 /* Choice ---------------------------------------------------------------------------------------*/
