@@ -27,6 +27,13 @@ static uint32_t class_faults(const struct outlook_wish *wish, struct str class)
     return CONSTRAINT_BIT(CONSTRAINT_MODEL); /* traded since a moment ago: not asked for */
 }
 
+/* B of a lot, as the market has it: see benchmark.h. */
+static int64_t benchmark_of_row(const struct outlook_pools_out *row)
+{
+    return benchmark_choose(row->median_uusd_per_hour, row->prices_count,
+                            row->catalogue_uusd_per_hour);
+}
+
 static int64_t offered_at(const struct outlook_wish *wish, int64_t benchmark, int64_t now_us)
 {
     struct price_offer offer = wish->offer;
@@ -43,7 +50,7 @@ static struct explain_pool pool_of(const struct outlook_wish *wish,
         .free_count = (uint32_t)row->free_count,
         .price_uusd_per_hour =
             row->has_price_uusd_per_hour ? row->price_uusd_per_hour : row->catalogue_uusd_per_hour,
-        .offered_uusd_per_hour = offered_at(wish, row->catalogue_uusd_per_hour, wish->now_us),
+        .offered_uusd_per_hour = offered_at(wish, benchmark_of_row(row), wish->now_us),
     };
     if (!has_region(wish, row->region))
         pool.faults |= CONSTRAINT_BIT(CONSTRAINT_REGION);
@@ -216,7 +223,7 @@ static void put_remedy(struct json_out *out, const struct outlook_wish *wish,
     json_put_i64(out, "reserve_uusd_per_hour", reserve);
     if (change->constraint == CONSTRAINT_TIME)
         json_put_i64(out, "wait_ms",
-                     rise_ms(wish, row->catalogue_uusd_per_hour, pool->price_uusd_per_hour));
+                     rise_ms(wish, benchmark_of_row(row), pool->price_uusd_per_hour));
     if (change->constraint == CONSTRAINT_COUNT)
         json_put_i64(out, "min_replicas", pool->free_count);
 }

@@ -20,10 +20,13 @@ group by w.workload_id;
 --      2 %; as it was when it was old enough.
 -- in: market text, block_size int4, sealed_age_ms int8
 -- out: at timestamptz, region text, class text, trust text, tier text, blocks_count int8, free_count int8,
---      catalogue_uusd_per_hour int8, price_uusd_per_hour int8?, round int8?
+--      catalogue_uusd_per_hour int8, price_uusd_per_hour int8?, round int8?, median_uusd_per_hour int8,
+--      prices_count int4
 select s.at, s.region, s.class, s.trust, t.tier, s.blocks_count, s.free_count,
     c.catalogue_uusd_per_hour * $2 as catalogue_uusd_per_hour,
-    div(i.index_uusd_per_hour::numeric * 102 + 99, 100)::int8 as price_uusd_per_hour, i.round
+    div(i.index_uusd_per_hour::numeric * 102 + 99, 100)::int8 as price_uusd_per_hour, i.round,
+    coalesce(b.median_uusd_per_device_hour, 0) * $2 as median_uusd_per_hour,
+    coalesce(b.prices_count, 0) as prices_count
 from lot_supplies s
 join device_classes c using (class)
 cross join (values ('guaranteed'), ('flexible'), ('spot')) t (tier)
@@ -36,6 +39,13 @@ left join lateral (
       and d.accounts_count >= 3 and d.index_uusd_per_hour is not null
     order by d.at desc
     limit 1) i on true
+left join lateral (
+    select b.median_uusd_per_device_hour, b.prices_count
+    from benchmarks b
+    where b.market = s.market and b.class = s.class and b.is_simulated = (s.trust = 'simulated')
+      and b.lot in ('', concat_ws('/', s.region, s.class, s.block_size, t.tier, s.trust))
+    order by b.lot desc
+    limit 1) b on true
 where s.market = $1 and s.block_size = $2
   and s.at = (select max(l.at) from lot_supplies l where l.market = $1 and l.at <= now() - $3 * interval '1 ms')
 order by s.region, s.class, s.trust, t.tier;
