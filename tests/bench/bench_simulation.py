@@ -14,7 +14,7 @@ import sim_picture
 from measure import progress, report
 
 SEED = int(os.environ.get("SIMULATION_SEED", "1"))
-MARKETS = int(os.environ.get("SIMULATION_MARKETS", "400"))
+MARKETS = int(os.environ.get("SIMULATION_MARKETS", "300"))
 MARKUPS = [m / 100 for m in (0, 2, 5, 10, 15, 20, 30, 40, 50, 75, 100)]
 FEE = 0.10
 DOC = os.path.join(sim.ROOT, "docs", "market-simulation.md")
