@@ -123,6 +123,22 @@ static enum run_outcome engine_run_fetch(struct run *run, const struct run_plan 
     must_not_reach();
 }
 
+/* What the manifest names is not in the image, or neither of them names a command: its author's
+ * mistake on any machine, and told by the engines and their runtimes in words only. */
+static bool is_authors_mistake(const char *why)
+{
+    static const char *const marks[] = {
+        "container process: exec: ", "container process caused: exec: ", /* runc, new and old */
+        "container process: chdir",  "does not exist on container",      /* working_dir */
+        "executable file `",         "unable to find user",              /* crun; user */
+        "no command or entrypoint",  "o command specified",              /* Podman; Docker */
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(marks); i++)
+        if (strstr(why, marks[i]))
+            return true;
+    return false;
+}
+
 /* An engine that cannot place the container in our cgroup still runs it, with less to measure. */
 static enum run_outcome engine_run_create(struct run *run, const struct run_plan *plan)
 {
@@ -153,7 +169,8 @@ static enum run_outcome engine_run_create(struct run *run, const struct run_plan
     }
     if (outcome == ENGINE_OK)
         return RUN_DONE;
-    fail(run, "container_create_failed", why);
+    bool is_mistake = outcome == ENGINE_REFUSED && is_authors_mistake(why);
+    fail(run, is_mistake ? "command_failed" : "container_create_failed", why);
     return RUN_FAILED;
 }
 
@@ -184,21 +201,6 @@ static void output_attach(struct engine_run *own)
 {
     own->parser = (struct attach_parser){0};
     own->output_fd = attach_open(engine_facts(own->engine)->socket_path, own->run.container_id);
-}
-
-/* What the manifest names is not in the image: its author's mistake on any machine, and told by the
- * engines and their runtimes in words only. */
-static bool is_authors_mistake(const char *why)
-{
-    static const char *const marks[] = {
-        "container process: exec: ", "container process caused: exec: ", /* runc, new and old */
-        "container process: chdir",  "does not exist on container",      /* working_dir */
-        "executable file `",         "unable to find user",              /* crun; user */
-    };
-    for (size_t i = 0; i < ARRAY_COUNT(marks); i++)
-        if (strstr(why, marks[i]))
-            return true;
-    return false;
 }
 
 /* Podman finds out at attaching that a command cannot run, and says why again at the start. */

@@ -38,7 +38,7 @@ static void image_make(const struct podman *podman)
     path_of(podman, "Containerfile", file);
     path_of(podman, "root", root);
     path_of(podman, "run", runroot);
-    file_put(file, "FROM scratch\nCOPY . /\nCMD [\"/bin/sh\"]\n");
+    file_put(file, "FROM scratch\nCOPY . /\n");
     must(str_format(script, sizeof(script),
                     "mkdir -p %s/bin %s/tmp && chmod 1777 %s/tmp && cp $(command -v busybox) "
                     "%s/bin/busybox && for a in sh sleep echo cat nc head tail true touch test; do "

@@ -179,12 +179,13 @@ static void assert_mistake(struct rig *rig, const char *manifest)
     assert_true(broker_wait_forgotten(rig->broker, rig->lease_id, WAIT_MS));
 }
 
-static void what_is_not_in_the_image_is_its_authors_mistake(void **state)
+static void what_the_image_lacks_is_its_authors_mistake(void **state)
 {
     struct rig *rig = *state;
     assert_mistake(rig, "\"command\":[\"/bin/absent\"]");
     assert_mistake(rig, "\"command\":[\"/tmp\"]");
     assert_mistake(rig, "\"command\":[\"/bin/sh\"],\"user\":\"nobody-of-that-name\"");
+    assert_mistake(rig, "\"env\":{}"); /* neither the manifest nor the image says what to run */
 }
 
 static void the_sandbox_has_walls(void **state)
@@ -416,7 +417,7 @@ int main(void)
         RIGGED(a_command_that_kills_itself_did_not_run_out_of_memory),
         RIGGED(an_image_that_does_not_exist_is_not_found),
         RIGGED(an_unreachable_registry_is_a_failed_pull),
-        RIGGED(what_is_not_in_the_image_is_its_authors_mistake),
+        RIGGED(what_the_image_lacks_is_its_authors_mistake),
         RIGGED(the_sandbox_has_walls),
         RIGGED(a_stop_gives_the_grace_to_clean_up),
         RIGGED(a_command_that_ignores_the_stop_is_killed_after_its_grace),
