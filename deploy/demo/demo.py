@@ -355,14 +355,16 @@ def demo(stages):
 def up():
     with stacks.Stack("up", has_podman=True) as stack:
         image_build(stack)
-        operators_start(stack)
+        operator = operators_start(stack)[0]
         account_id, tenant = stack.account("tenant", CREDIT_USD, "test")
         print(f"""
 Running: broker {stack.broker.url}, nine simulated nodes, logs under {stack.folder}.
-A tenant ({account_id}) with ${CREDIT_USD}, and an operator's key with every scope:
+A tenant ({account_id}) with ${CREDIT_USD}; the key of {operator[0].name}'s owner, who sells; and the key of the one
+who runs the market, with every scope:
 
   export UNDERCUT_URL={stack.broker.url}
   export UNDERCUT_API_KEY={tenant.key}
+  SELLER_KEY={operator[2].key}
   ADMIN_KEY={stack.admin_key}
 
 Try:
@@ -370,6 +372,7 @@ Try:
   build/bin/undercut run --gpu rtx-4090 --trust simulated --max 0.60/hr {IMAGE} -- /bin/render 64 36 5
   build/bin/undercut price
   build/bin/undercut balance
+  UNDERCUT_API_KEY=$SELLER_KEY build/bin/undercut node ls
   UNDERCUT_API_KEY=$ADMIN_KEY build/bin/undercut round show
   psql '{stack.postgres.url()}'
 
