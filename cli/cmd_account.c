@@ -138,7 +138,9 @@ static int login(struct cli *cli, const struct args *args)
         code = account_open(cli, args);
     else if (!cli->is_curl &&
              !secret_read("API key: ", cli->settings.api_key, sizeof cli->settings.api_key))
-        return fputs("undercut: no key given\n", stderr), EXIT_USAGE;
+        return fputs("undercut: no key given: pipe one in, or open an account with --new NAME\n",
+                     stderr),
+               EXIT_USAGE;
     if (code != EXIT_OK || (cli->is_curl && args_has(args, "--new")))
         return code;
     struct reply reply;

@@ -143,7 +143,7 @@ static void sparkline_print(const json_t *list)
             high = close;
     }
     if (high < 0)
-        return (void)puts("nothing traded");
+        return (void)puts("nothing traded in this lot; --trust, --tier and --block choose another");
     for (size_t i = count; i-- > 0;) {
         int64_t close = json_i64(json_array_get(list, i), "close_uusd_per_hour", -1);
         if (close < 0)

@@ -113,13 +113,14 @@ static void node_row(struct table *table, const json_t *node)
     json_array_foreach (devices, i, device)
         busy += json_is_string(json_object_get(device, "lease_id"));
     struct str class = json_str(json_array_get(devices, 0), "class");
+    bool is_reclaimed = json_str(node, "reclaimed_at").at != NULL;
     table_cell(table, "%.*s", STR_ARG(json_str(node, "node_id")));
     table_cell(table, "%.*s", STR_ARG(json_str(node, "name")));
     table_cell(table, "%.*s", STR_ARG(json_str(node, "region")));
     table_cell(table, "%.*s%s", STR_ARG(json_str(node, "state")),
-               json_str(node, "reclaimed_at").at ? ", reclaimed" : "");
+               is_reclaimed ? ", reclaimed" : "");
     table_cell(table, "%.*s", STR_ARG(json_str(node, "trust")));
-    table_cell(table, "%s", json_bool(node, "is_opted_in", false) ? "yes" : "no");
+    table_cell(table, "%s", json_bool(node, "is_opted_in", false) && !is_reclaimed ? "yes" : "no");
     table_cell(table, "%zu of %zu leased", busy, json_array_size(devices));
     table_cell(table, "%.*s", STR_ARG(class));
     table_cell(table, "%s", age_format(json_str(node, "last_seen_at").at, age));
@@ -161,7 +162,9 @@ static int node_reclaim(struct cli *cli, const struct args *args)
     if (code == EXIT_OK && cli->is_json)
         printf("%.*s\n", STR_ARG(buf_str(&reply.body)));
     else if (code == EXIT_OK && !cli->is_curl)
-        fprintf(stderr, "reclaimed; %lld leases leave with notice: undercut leases --operator\n",
+        fprintf(stderr,
+                "reclaimed; leases that leave with notice: %lld; see them with undercut "
+                "leases --operator\n",
                 (long long)json_i64(reply.json, "leases_count", 0));
     reply_finish(&reply);
     buf_finish(&body);
@@ -354,9 +357,50 @@ static void ladder_print(const json_t *ladder)
     table_end(&table);
 }
 
+/* A workload that was cleared by itself, as the auditor sees it. */
+static void direct_print(const json_t *direct)
+{
+    static const char *const titles[] = {"NODE",     "KIND",       ">PRICE", ">ADDER",
+                                         ">LATENCY", ">THRESHOLD", ">PAID",  NULL};
+    struct table table;
+    size_t i;
+    const json_t *row;
+    char usd[40];
+    printf("\n%.*s by itself, x%lld %.*s: %lld wanted at up to %s net\n",
+           STR_ARG(json_str(direct, "workload_id")), (long long)json_i64(direct, "block_size", 1),
+           STR_ARG(json_str(direct, "tier")), (long long)json_i64(direct, "wanted", 0),
+           usd_format(json_i64(direct, "net_reserve_uusd_per_hour", 0), usd));
+    table_start(&table, titles);
+    json_array_foreach (json_object_get(direct, "candidates"), i, row) {
+        table_cell(&table, "%.*s", STR_ARG(json_str(row, "node_id")));
+        table_cell(&table, "%.*s", STR_ARG(json_str(row, "kind")));
+        usd_cell(&table, row, "price_uusd_per_hour");
+        usd_cell(&table, row, "adder_uusd_per_hour");
+        usd_cell(&table, row, "latency_uusd_per_hour");
+        usd_cell(&table, row, "threshold_uusd_per_hour");
+        usd_cell(&table, row, "paid_uusd_per_hour");
+    }
+    table_end(&table);
+}
+
+/* Awards beyond those of lots are of workloads that were cleared by themselves, which the round
+ * shows to auditors only: without a word on them they would seem to be missing. */
+static void directs_print(const json_t *round, int64_t sold_count)
+{
+    size_t i;
+    const json_t *direct, *list = json_object_get(round, "directs");
+    int64_t others_count = json_i64(round, "awards_count", 0) - sold_count;
+    json_array_foreach (list, i, direct)
+        direct_print(direct);
+    if (!list && others_count > 0)
+        printf("\nawards of workloads cleared by themselves: %lld; shown with scope audit\n",
+               (long long)others_count);
+}
+
 static void round_print(const json_t *round)
 {
     size_t i;
+    int64_t sold_count = 0;
     const json_t *lot;
     printf("round %lld (%.*s, %.*s): %lld arrivals, %lld awards\n",
            (long long)json_i64(round, "round", 0), STR_ARG(json_str(round, "kind")),
@@ -374,7 +418,9 @@ static void round_print(const json_t *round)
         const json_t *ladder = json_object_get(lot, "ladder");
         if (ladder)
             ladder_print(ladder);
+        sold_count += json_i64(lot, "sold_count", 0);
     }
+    directs_print(round, sold_count);
 }
 
 /* The number of the last round that awarded something; 0 when there is none. */

@@ -1,6 +1,9 @@
 /* cmd_verify.c - undercut verify: is what the market said true?
  */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "broker/base/clock.h"
 #include "cli/table.h"
@@ -111,9 +114,18 @@ static int docs_get(const struct cli *cli, const struct args *args, struct verif
     struct transcript_range range = {0};
     if (!round_option(args, "--from", &range.from) || !round_option(args, "--to", &range.to))
         return EXIT_USAGE;
+    if (range.to > 0 && range.from > range.to) {
+        fputs("undercut: --from: must not be after --to\n", stderr);
+        return EXIT_USAGE;
+    }
     if (dir == NULL && args_has(args, "--download")) {
         fputs("undercut: --download: say where with --dir\n", stderr);
         return EXIT_USAGE;
+    }
+    if (dir != NULL && !is_fetched && access(dir, R_OK | X_OK) != 0) {
+        fprintf(stderr, "undercut: %s: %s; --download fetches a transcript\n", dir,
+                strerror(errno));
+        return EXIT_GENERIC;
     }
     if (dir != NULL && !transcript_read(dir, docs))
         return EXIT_GENERIC;
@@ -146,6 +158,9 @@ static int verify_command(struct cli *cli, const struct args *args)
             print_json(&report);
         else
             print_lines(&report);
+        if (report.counts[VERIFY_RECORDS] == 0)
+            fputs("undercut: no round was there to check; `undercut round ls` lists some\n",
+                  stderr);
         code = report.faults_count == 0 ? EXIT_OK : EXIT_UNTRUE;
     }
     transcript_finish(&docs);

@@ -247,15 +247,17 @@ static int apply_file(struct cli *cli, const struct args *args, bool is_dry, boo
                         &reply);
     if (code == EXIT_OK && !cli->is_curl) {
         struct str change = json_str(reply.json, "change");
+        bool is_same = str_equal_c(change, "none");
         struct str state = json_str(json_object_get(reply.json, "workload"), "state");
         if (cli->is_json)
             printf("%.*s\n", STR_ARG(buf_str(&reply.body)));
         else
-            printf("%s: %s%.*s%s%.*s\n", name, is_dry ? "would be " : "", STR_ARG(change),
-                   state.at ? ", " : "", STR_ARG(state));
+            printf("%s: %s%.*s%s%.*s\n", name, is_dry && !is_same ? "would be " : "",
+                   STR_ARG(is_same ? STR("unchanged") : change), state.at ? ", " : "",
+                   STR_ARG(state));
         if (is_plan && !cli->is_json)
             explain_print(json_object_get(json_object_get(reply.json, "dry_run"), "explain"));
-        if (is_plan && !str_equal_c(change, "none"))
+        if (is_plan && !is_same)
             code = EXIT_CHANGES;
     }
     reply_finish(&reply);

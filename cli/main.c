@@ -77,7 +77,7 @@ static void overview(FILE *to)
     for (size_t t = 0; t < ARRAY_COUNT(tables); t++) {
         fprintf(to, "%s:\n", titles[t]);
         for (const struct command *c = tables[t]; c->name; c++)
-            fprintf(to, "  %-14s %s\n", c->name, c->summary);
+            fprintf(to, "  %-15s %s\n", c->name, c->summary);
         fputc('\n', to);
     }
     fputs("`undercut COMMAND --help` explains one. ", to);

@@ -252,7 +252,7 @@ bool manifest_read(const char *path, struct manifest_file *ret_file, char ret_wh
     *ret_file = (struct manifest_file){.name = ""};
     FILE *from = !strcmp(path, "-") ? stdin : fopen(path, "rb");
     if (!from)
-        return (void)str_format(ret_why, 256, "%s: %s", path, strerror(errno)), false;
+        return (void)str_format(ret_why, 256, "%s", strerror(errno)), false;
     char chunk[16384];
     size_t got;
     while ((got = fread(chunk, 1, sizeof chunk, from)) > 0 && ret_file->text.len <= FILE_MAX)
@@ -260,7 +260,7 @@ bool manifest_read(const char *path, struct manifest_file *ret_file, char ret_wh
     if (from != stdin)
         fclose(from);
     if (ret_file->text.len > FILE_MAX)
-        return (void)str_format(ret_why, 256, "%s is over 256 KiB", path), false;
+        return (void)str_format(ret_why, 256, "over 256 KiB"), false;
     struct str text = buf_str(&ret_file->text);
     while (text.len && strchr(" \t\r\n", text.at[0]))
         text = (struct str){.at = text.at + 1, .len = text.len - 1};

@@ -111,8 +111,10 @@ static bool facts_read(struct engine *engine, char ret_why[ENGINE_WHY_SIZE])
         text_copy(json_str(info, "DefaultRuntime"), engine->facts.isolation,
                   sizeof(engine->facts.isolation));
     } else {
-        (void)str_format(ret_why, ENGINE_WHY_SIZE, "no container engine answers at %s",
-                         engine->facts.socket_path);
+        (void)str_format(
+            ret_why, ENGINE_WHY_SIZE,
+            "no container engine answers at %s: start its socket, or name another with --engine",
+            engine->facts.socket_path);
     }
     json_decref(version);
     json_decref(info);

@@ -111,7 +111,7 @@ class CliTest(unittest.TestCase):
         for words in (["runn"], ["run"], ["ps", "--nope"], ["get"], ["logs", "a", "b"],
                       ["run", "--gpu", "x", "image"], ["run", "--max", "1", "image"],
                       ["run", "--gpu", "x", "--max", "cheap", "image"], ["apply"],
-                      ["ask", "set", "a", "b", "free"], ["ask", "set", "a", "b", "1", "--spot", "101"], ["run", "--max"]):
+                      ["verify", "--from", "3", "--to", "2"], ["ask", "set", "a", "b", "free"], ["ask", "set", "a", "b", "1", "--spot", "101"], ["run", "--max"]):
             with self.subTest(words=words):
                 self.assertTrue(self.expect(2, *words).stderr)
         self.assertIn("did you mean 'run'", self.run_cli("runn").stderr)
@@ -188,7 +188,7 @@ class CliTest(unittest.TestCase):
         self.expect(10, "plan", "-f", path)
         self.assertEqual(self.broker.requests[-1][2], "dry_run=true")
         self.broker.answers["PUT", "/v1/workloads/trainer"] = (200, {"change": "none", "workload": WORKLOAD})
-        self.expect(0, "plan", "-f", path)
+        self.assertIn("trainer: unchanged, ", self.expect(0, "plan", "-f", path).stdout)
         self.expect(0, "apply", "-f", "-", "--name", "trainer", stdin='{"image": "i"}')
         self.assertEqual(self.broker.requests[-1][4]["Content-Type"], "application/json")
 
@@ -328,6 +328,19 @@ class CliTest(unittest.TestCase):
             f.write("contexts: [\n")
         self.assertIn("config.yaml", self.expect(1, "ps").stderr)
 
+    def test_a_round_tells_of_workloads_that_were_cleared_by_themselves(self):
+        round_ = {"round": 5, "awards_count": 1, "lots": []}
+        self.broker.answers["GET", "/v1/rounds/5"] = (200, round_)
+        self.assertIn("cleared by themselves: 1; ", self.expect(0, "round", "show", "5").stdout)
+        direct = {"workload_id": "wl_1", "block_size": 2, "wanted": 1, "net_reserve_uusd_per_hour": 90909,
+                  "candidates": [{"node_id": "node_1", "kind": "bid", "price_uusd_per_hour": 50000,
+                                  "paid_uusd_per_hour": 89338}]}
+        self.broker.answers["GET", "/v1/rounds/5"] = (200, {**round_, "directs": [direct]})
+        said = self.expect(0, "round", "show", "5").stdout
+        self.assertIn("wl_1 by itself, x2 : 1 wanted at up to $0.090909 net", said)
+        self.assertRegex(said, r"node_1 +bid +\$0.05 .* \$0.089338")
+        self.assertNotIn("shown with scope audit", said)
+
     # ---- the rest
     def test_money_and_market_commands_call_the_right_operations(self):
         page = (200, {"data": [], "next_cursor": None, "has_more": False})
@@ -360,6 +373,10 @@ class CliTest(unittest.TestCase):
                 self.expect(0, *words)
                 self.assertEqual(self.broker.requests[-1][:2], (method, path))
         self.assertIn("$0.35", self.expect(0, "round", "show", "5").stdout)
+        self.broker.answers["GET", "/v1/nodes"] = (200, {"data": [
+            {"node_id": "node_1", "state": "live", "reclaimed_at": "2026-01-01T00:00:00Z", "is_opted_in": True,
+             "devices": []}], "next_cursor": None, "has_more": False})
+        self.assertRegex(self.expect(0, "node", "ls").stdout, r"live, reclaimed +no ")
         self.broker.requests.clear()
         self.expect(0, "admin", "credit", "acct_1", "25.5", "--memo", "hi")
         self.assertEqual(json.loads(self.broker.requests[0][3]),
