@@ -8,8 +8,9 @@
 --      rounds_count int4, awards_count int8, unmet_count int4, accounts_min int4, volume_ms int8, value_uusd int8
 select c.at, c.open_uusd, c.high_uusd, c.low_uusd, c.close_uusd, c.rounds_count, c.awards_count,
     c.unmet_count, c.accounts_min, c.volume_ms, c.value_uusd
-from lots o join candles c using (lot_id)
-where o.market = $1 and o.region = $2 and o.class = $3 and o.block_size = $4 and o.tier = $5 and o.trust = $6
+from candles c
+where c.lot_id = (select o.lot_id from lots o where o.market = $1 and o.region = $2 and o.class = $3
+        and o.block_size = $4 and o.tier = $5 and o.trust = $6) -- one: so its candles come in the index's order
   and c.step_s = $7 and c.at >= coalesce($8, '-infinity') and c.at < coalesce($9, 'infinity')
 order by c.at desc
 limit $10;
