@@ -17,6 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 LIBRARIES = ["libsodium", "jansson", "cmocka", "openssl"]
 PARALLEL = int(os.environ.get("MUTATION_PARALLEL", "2"))
 WARNINGS_OFF = ["-w"]
+PURE_HEADERS = ("auction/", "billing/", "broker/base/", "tests/lib/test.h", "tests/lib/prop.h", "tests/lib/lot_")
 
 
 def pkg_config(what):
@@ -39,7 +40,7 @@ def pure_tests():
     chosen = []
     for path in sources("tests/unit/test_*.c"):
         headers = re.findall(r'#include "([^"]+)"', read(path))
-        is_pure = all(h.startswith(("auction/", "billing/", "broker/base/", "tests/lib/prop.h", "tests/lib/lot_"))
+        is_pure = all(h.startswith(PURE_HEADERS)
                       for h in headers)
         if is_pure and any(h.startswith(("auction/", "tests/lib/lot_")) for h in headers):
             chosen.append(path)

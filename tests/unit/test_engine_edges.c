@@ -9,6 +9,7 @@
 #include "auction/book.h"
 #include "auction/even.h"
 #include "auction/hindsight.h"
+#include "auction/losers.h"
 #include "auction/recompute.h"
 #include "tests/lib/lot_draw.h"
 
@@ -187,6 +188,32 @@ static void the_nearest_of_several_losing_blocks_tells_the_gap(void **state)
     assert_int_equal(outcome.gap_uusd_per_hour, 11);
 }
 
+/* One seller's two blocks are priced at the first two losers, the dearer of them first. */
+static void a_price_is_found_behind_cheaper_losers(void **state)
+{
+    (void)state;
+    static const int64_t asks[] = {10, 10, 20, 30, 40};
+    struct record_block blocks[5] = {0};
+    const struct record_demand pair = {
+        .id = STR("w"), .owner = {.bytes = {9}}, .r_uusd_per_hour = 35, .k = 2, .kmin = 2};
+    struct record_lot lot = {.key = STR("l"), .blocks = blocks, .blocks_count = 5,
+                             .demands = &pair, .demands_count = 1};
+    const struct sha256 seed = {.bytes = {0}};
+    struct buf memory = {0};
+    bool is_set[2] = {false, false};
+    for (uint32_t i = 0; i < 5; i++)
+        blocks[i] = (struct record_block){.id = {.at = "abcde" + i, .len = 1},
+                                          .owner = {.bytes = {(uint8_t)(i < 2 ? 1 : i)}},
+                                          .ask_uusd_per_hour = asks[i]};
+    assert_int_equal(record_lot_clear(&lot, &seed, &memory, &lot.outcome), LOT_CLEARED);
+    assert_int_equal(lot.outcome.awards_count, 2);
+    assert_int_equal(lot.outcome.awards[0].theta_uusd_per_hour, 30);
+    assert_int_equal(lot.outcome.awards[1].theta_uusd_per_hour, 20);
+    losers_mark(&lot, is_set);
+    assert_true(is_set[0] && is_set[1]);
+    buf_finish(&memory);
+}
+
 int main(void)
 {
     hash_start();
@@ -199,6 +226,7 @@ int main(void)
         cmocka_unit_test(thin_leaves_join_and_keep_their_keys),
         cmocka_unit_test(adders_are_even_per_seller_and_only_for_a_gang),
         cmocka_unit_test(the_nearest_of_several_losing_blocks_tells_the_gap),
+        cmocka_unit_test(a_price_is_found_behind_cheaper_losers),
         cmocka_unit_test(a_void_record_with_anything_in_it_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
