@@ -169,6 +169,7 @@ static enum flow_next ask_put_reply(struct flow *flow)
                  });
     promise_sign(&(struct promise *){&promise}, 1, &call->thread->world->market_secret);
     buf_finish(&sold);
+    json_put_str(out, "salt", row.salt);
     promise_put(out, "promise", &promise, &call->thread->world->market_public);
     json_object_close(out);
     return api_reply_json(flow, 200);

@@ -175,6 +175,7 @@ static enum flow_next bid_place_reply(struct flow *flow)
     json_put_time(out, "updated_at", row.updated_at_us);
     json_put_time(out, "expires_at", row.expires_at_us);
     promise_sign(&(struct promise *){&promise}, 1, &call->thread->world->market_secret);
+    json_put_str(out, "salt", row.salt);
     promise_put(out, "promise", &promise, &call->thread->world->market_public);
     json_object_close(out);
     return api_reply_json(flow, 200);

@@ -6,31 +6,33 @@
 -- scope: account
 -- in: account_id uuid, market text, class text, region text, price_uusd_per_device_hour int8,
 --     spot_multiplier_bp int4, guaranteed_multiplier_bp int4, tiers text[]
--- out: version int4, updated_at timestamptz, message_sha256 bytea, round int8, place int8
+-- out: version int4, updated_at timestamptz, message_sha256 bytea, round int8, place int8, salt text
 with l as materialized (
     select pg_advisory_xact_lock_shared(hashtext('undercut/arrivals/' || $2))
 ), t as materialized (
     select m.round from l, lateral (select round from markets where market = $2 for share) m
+), s as materialized (
+    select gen_random_uuid() as salt
 ), stored as (
     insert into asks (account_id, class, region, price_uusd_per_device_hour, spot_multiplier_bp,
-        guaranteed_multiplier_bp, tiers, arrived_round, message_sha256)
-    select a.account_id, c.class, r.region, $5, $6, $7, $8, t.round,
-        text_sha256(ask_message(a.account_id, c.class, r.region, $5, $6, $7, $8))
-    from t, accounts a, device_classes c, regions r
+        guaranteed_multiplier_bp, tiers, arrived_round, salt, message_sha256)
+    select a.account_id, c.class, r.region, $5, $6, $7, $8, t.round, s.salt,
+        text_sha256(ask_message(a.account_id, c.class, r.region, $5, $6, $7, $8, s.salt))
+    from t, s, accounts a, device_classes c, regions r
     where a.account_id = $1 and c.class = $3 and r.region = $4
     on conflict (account_id, class, region) do update set
         price_uusd_per_device_hour = excluded.price_uusd_per_device_hour,
         spot_multiplier_bp = excluded.spot_multiplier_bp,
         guaranteed_multiplier_bp = excluded.guaranteed_multiplier_bp, tiers = excluded.tiers,
-        arrived_round = excluded.arrived_round, message_sha256 = excluded.message_sha256,
+        arrived_round = excluded.arrived_round, salt = excluded.salt, message_sha256 = excluded.message_sha256,
         version = asks.version + 1, updated_at = now(), withdrawn_at = null, priced_by_node_id = null
-    returning account_id, version, updated_at, message_sha256, arrived_round
+    returning account_id, version, updated_at, message_sha256, arrived_round, salt
 ), arrived as (
     insert into arrivals (market, round, kind, account_id, message_sha256)
     select $2, arrived_round, 'ask', account_id, message_sha256 from stored
     returning place
 )
-select s.version, s.updated_at, s.message_sha256, s.arrived_round as round, a.place
+select s.version, s.updated_at, s.message_sha256, s.arrived_round as round, a.place, s.salt::text as salt
 from stored s, arrived a;
 
 -- name: ask_withdraw
@@ -71,12 +73,14 @@ with member as (
 ), t as materialized (
     select l.market, m.round
     from l, lateral (select round from markets where market = l.market for share) m
+), salted as materialized (
+    select m.*, gen_random_uuid() as salt from member m
 ), stored as (
-    insert into asks (account_id, class, region, price_uusd_per_device_hour, arrived_round, message_sha256)
-    select distinct on (m.account_id, m.class, m.region) m.account_id, m.class, m.region, m.price, t.round,
+    insert into asks (account_id, class, region, price_uusd_per_device_hour, arrived_round, salt, message_sha256)
+    select distinct on (m.account_id, m.class, m.region) m.account_id, m.class, m.region, m.price, t.round, m.salt,
         text_sha256(ask_message(m.account_id, m.class, m.region, m.price, 10000, 10000,
-            '{flexible,spot}'))
-    from member m join t using (market)
+            '{flexible,spot}', m.salt))
+    from salted m join t using (market)
     order by m.account_id, m.class, m.region, m.ord
     on conflict do nothing
     returning account_id, class, region, arrived_round, message_sha256
@@ -107,14 +111,14 @@ with member as (
 ), t as materialized (
     select l.market, m.round
     from l, lateral (select round from markets where market = l.market for share) m
-), first as (
-    select distinct on (m.account_id, m.class, m.region) m.*, t.round
+), first as materialized (
+    select distinct on (m.account_id, m.class, m.region) m.*, t.round, gen_random_uuid() as salt
     from member m join t using (market)
     order by m.account_id, m.class, m.region, m.ord
 ), moved as (
-    update asks s set price_uusd_per_device_hour = f.price, arrived_round = f.round,
+    update asks s set price_uusd_per_device_hour = f.price, arrived_round = f.round, salt = f.salt,
         message_sha256 = text_sha256(ask_message(s.account_id, s.class, s.region, f.price,
-            s.spot_multiplier_bp, s.guaranteed_multiplier_bp, s.tiers)),
+            s.spot_multiplier_bp, s.guaranteed_multiplier_bp, s.tiers, f.salt)),
         version = s.version + 1, updated_at = now(), priced_by_node_id = f.node_id
     from first f
     where s.account_id = f.account_id and s.class = f.class and s.region = f.region

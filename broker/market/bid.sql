@@ -43,7 +43,8 @@ limit 256;
 -- scope: account
 -- in: account_id uuid, market text, workload_id uuid, node_id uuid, class text, block_size int4,
 --     price_uusd_per_hour int8, bid_id uuid, stands_s int4
--- out: version int4, updated_at timestamptz, expires_at timestamptz, message_sha256 bytea, round int8, place int8
+-- out: version int4, updated_at timestamptz, expires_at timestamptz, message_sha256 bytea, round int8, place int8,
+--      salt text
 with stamp as materialized (
     select arrival_stamp($2) as round
 ), open as materialized (
@@ -64,22 +65,25 @@ with stamp as materialized (
     order by d.device_index, d.device_id
     limit $6
     for update of d
+), s as materialized (
+    select gen_random_uuid() as salt
 ), placed as (
     insert into direct_bids (bid_id, market, workload_id, node_id, account_id, price_uusd_per_hour, arrived_round,
-        message_sha256, expires_at)
-    select $8, $2, workload_id, node_id, account_id, $7, round,
-        text_sha256(bid_message(account_id, workload_id, node_id, $7)), now() + make_interval(secs => $9)
-    from open
+        salt, message_sha256, expires_at)
+    select $8, $2, workload_id, node_id, account_id, $7, round, s.salt,
+        text_sha256(bid_message(account_id, workload_id, node_id, $7, s.salt)), now() + make_interval(secs => $9)
+    from open, s
     where (select count(*) from free) = $6
     on conflict do nothing
-    returning version, updated_at, expires_at, message_sha256, arrived_round
+    returning version, updated_at, expires_at, message_sha256, arrived_round, salt
 ), changed as (
     update direct_bids b set price_uusd_per_hour = $7, arrived_round = o.round, version = b.version + 1,
-        message_sha256 = text_sha256(bid_message(o.account_id, o.workload_id, o.node_id, $7)), updated_at = now(),
+        salt = s.salt,
+        message_sha256 = text_sha256(bid_message(o.account_id, o.workload_id, o.node_id, $7, s.salt)), updated_at = now(),
         expires_at = now() + make_interval(secs => $9)
-    from known k, open o
+    from known k, open o, s
     where b.bid_id = k.bid_id
-    returning b.version, b.updated_at, b.expires_at, b.message_sha256, b.arrived_round
+    returning b.version, b.updated_at, b.expires_at, b.message_sha256, b.arrived_round, b.salt
 ), stored as (
     select * from placed union all select * from changed
 ), committed as (
@@ -89,7 +93,8 @@ with stamp as materialized (
     select $2, arrived_round, 'bid', $1, message_sha256 from stored
     returning place
 )
-select s.version, s.updated_at, s.expires_at, s.message_sha256, s.arrived_round as round, a.place
+select s.version, s.updated_at, s.expires_at, s.message_sha256, s.arrived_round as round, a.place,
+    s.salt::text as salt
 from stored s, arrived a;
 
 -- name: bid_withdraw

@@ -248,8 +248,8 @@ class BidTest(DirectCase):
         self.assertEqual(seen["workload_id"], made["workload_id"])
         first = self.place(node, made["workload_id"], 450000)
         promise = first["promise"]
-        message = f"undercut/bid/v1|{self.uuid_of(node.http.account_id)}|{self.uuid_of(made['workload_id'])}" \
-                  f"|{self.uuid_of(node.node_id)}|450000"
+        message = f"undercut/bid/v2|{self.uuid_of(node.http.account_id)}|{self.uuid_of(made['workload_id'])}" \
+                  f"|{self.uuid_of(node.node_id)}|450000|{first['salt']}"
         self.assertEqual(hashlib.sha256(message.encode()).hexdigest(), promise["message_sha256"])
         self.assertEqual(promise["round"], first["arrived_round"])
         second = self.place(node, made["workload_id"], 440000)

@@ -210,7 +210,7 @@ class LogsTest(LogCase):
         self.assertEqual(self.node_.log(lease_id, 6, "oops\n", "err")["leases"][0]["next_offset"], 11)
         self.end(lease_id)
         self.until("the end", lambda: self.tenant.get(path[:-5])["terminal"])
-        self.assertEqual(self.tenant.get(path), "hello\noops\n")
+        self.until("its output", lambda: self.tenant.get(path) == "hello\noops\n")
         status, headers, body = self.tenant.raw("GET", path + "?format=ndjson")
         lines = [json.loads(line) for line in body.splitlines()]
         self.assertEqual([(x["stream"], x["data"], x["replica"], x["lease_id"]) for x in lines],
@@ -235,8 +235,8 @@ class LogsTest(LogCase):
         path, (first, second) = self.running(replicas=2)
         self.node_.log(first, 0, "zero\n")
         self.node_.log(second, 0, "one\n")
-        self.assertEqual(self.tenant.get(path + "?replica=0"), "zero\n")
-        self.assertEqual(self.tenant.get(path + "?replica=1"), "one\n")
+        self.until("both outputs", lambda: self.tenant.get(path + "?replica=0") == "zero\n"
+                   and self.tenant.get(path + "?replica=1") == "one\n")
         self.end(first, second)
 
     def test_a_gap_is_marked_and_bytes_that_are_not_text_survive(self):
@@ -246,7 +246,10 @@ class LogsTest(LogCase):
             {"lease_id": lease_id, "epoch": 1, "offset": 7, "stream": "gap", "at_us": 1,
              "data": "bWlzc2luZw=="},
             {"lease_id": lease_id, "epoch": 1, "offset": 14, "stream": "out", "at_us": 2, "data": "//4A"}]})
-        lines = [json.loads(x) for x in self.tenant.raw("GET", path + "?format=ndjson")[2].splitlines()]
+        def said():
+            return [json.loads(x) for x in self.tenant.raw("GET", path + "?format=ndjson")[2].splitlines()]
+        self.until("all chunks", lambda: len(said()) == 3)
+        lines = said()
         self.assertEqual([x["stream"] for x in lines], ["out", "gap", "out"])
         self.assertEqual(lines[2].get("data_base64"), "//4A")
         self.end(lease_id)

@@ -399,10 +399,10 @@ static void every_change_of_an_ask_arrives_for_the_present_round(void **state)
         assert_int_equal(row.round, 41);
         assert_string_equal(world_ask(&world,
                                       "select kind || (message_sha256 = sha256(convert_to("
-                                      "'undercut/ask/v1|' || account_id || "
-                                      "'|l40s|us-west|1000000|10000|10000|spot', 'UTF8'))) "
+                                      "'undercut/ask/v2|' || account_id || "
+                                      "'|l40s|us-west|1000000|10000|10000|spot|%.*s', 'UTF8'))) "
                                       "from arrivals where round = 41 and place = %lld",
-                                      (long long)row.place),
+                                      STR_ARG(row.salt), (long long)row.place),
                             "asktrue");
         sql_result_release(result);
     }
