@@ -146,10 +146,6 @@ bool entry_accept(struct flow *flow, const struct schema_binding *binding)
         str_format(flow->detail, sizeof(flow->detail),
                    "%d fields are wrong; the first %d are listed", binding->errors_total,
                    binding->errors_count);
-    else if (binding->errors_total > 0)
-        str_format(flow->detail, sizeof(flow->detail), "%s %s",
-                   binding->errors[0].pointer[0] ? binding->errors[0].pointer : "the body",
-                   binding->errors[0].detail);
     return binding->errors_total == 0;
 }
 

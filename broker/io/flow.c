@@ -133,6 +133,9 @@ void flow_field_error(struct flow *flow, enum err_code err, const char *pointer,
 {
     if (flow->err == ERR_OK)
         flow->err = err;
+    if (flow->detail[0] == '\0')
+        (void)snprintf(flow->detail, sizeof(flow->detail), "%s: %s",
+                       pointer[0] != '\0' ? pointer : "the body", detail);
     if (flow->field_errors_count == FLOW_FIELD_ERRORS_MAX)
         return;
     flow->field_errors[flow->field_errors_count++] = (struct flow_field_error){

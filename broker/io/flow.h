@@ -86,7 +86,8 @@ void flow_run(struct flow *flow);
 void flow_resume(struct flow *flow);
 enum flow_next flow_fail(struct flow *flow, enum err_code err, const char *detail, ...)
     PRINTF_LIKE(3, 4);
-/* Adds a field error (pointer and detail are copied) and sets err if none is set yet. */
+/* Adds a field error (pointer and detail are copied) and sets err and the flow's detail if none is
+ * set yet. */
 void flow_field_error(struct flow *flow, enum err_code err, const char *pointer, const char *code,
                       const char *detail);
 /* Next row to run is the one of this name (must exist). Returns FLOW_NEXT for convenience. */

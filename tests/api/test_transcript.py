@@ -386,6 +386,9 @@ class VerifyTest(Verifies, LogCase):
         self.verify("--dir", folder, code=1)
         self.verify("--download", code=2)
         self.verify("--from", "x", code=2)
+        self.verify("--from", "3", "--to", "2", code=2)
+        self.verify("--dir", f"{folder}/none", code=1)
+        os.mkdir(f"{folder}/none")
         self.assertIn("there is no signed head", self.verify("--dir", f"{folder}/none", code=11))
 
 

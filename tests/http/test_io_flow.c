@@ -100,8 +100,8 @@ static void note_end(struct flow *flow)
     trace->had_req = flow->req != NULL;
     str_format(trace->detail, sizeof(trace->detail), "%s", flow->detail);
     if (flow->field_errors_count == 2)
-        str_format(trace->detail, sizeof(trace->detail), "%s %s", flow->field_errors[0].pointer,
-                   flow->field_errors[1].code);
+        str_format(trace->detail, sizeof(trace->detail), "%s %s; %s", flow->field_errors[0].pointer,
+                   flow->field_errors[1].code, flow->detail);
 }
 
 static struct flow *start(const struct flow_step *steps, struct trace *trace, h2o_req_t *req,
@@ -168,7 +168,7 @@ static void field_errors_collect_and_the_first_names_the_error(void **state)
     (void)state;
     flow_run(start(steps, &trace, NULL, 0));
     assert_int_equal(trace.err, ERR_INVALID_FIELD);
-    assert_string_equal(trace.detail, "/name unknown");
+    assert_string_equal(trace.detail, "/name unknown; /name: The name is missing.");
     assert_string_equal(trace.text, "");
 }
 
