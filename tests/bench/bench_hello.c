@@ -74,6 +74,7 @@ static void *hello_run(void *data)
     h2o_socket_read_start(listener, hello_accept);
     for (;;)
         h2o_evloop_run(loop, INT32_MAX);
+    return NULL;
 }
 
 int main(int argc, char **argv)
