@@ -273,8 +273,26 @@ static void take_time(struct schema_binding *binding, const struct manifest *man
     ret->budget_uusd = manifest->budget_uusd;
 }
 
+/* What the agent sets for the devices and the loader would be dropped there: it is refused here. */
+static void check_prefixes(struct schema_binding *binding, const char *field,
+                           const struct schema_pairs *pairs)
+{
+    static const char *const prefixes[] = {"LD_", "NVIDIA_", "CUDA_"};
+    for (size_t i = 0; i < pairs->count; i++) {
+        char pointer[160];
+        struct str key = pairs->at[i].key;
+        str_format(pointer, sizeof(pointer), "/%s/%.*s", field, STR_ARG(key));
+        for (size_t j = 0; key.at != NULL && j < ARRAY_COUNT(prefixes); j++)
+            if (str_starts_with(key, str_of(prefixes[j])))
+                schema_refuse(binding, ERR_INVALID_FIELD, pointer, "conflict",
+                              "names with LD_, NVIDIA_ or CUDA_ in front are the node's to set");
+    }
+}
+
 static void check_names(struct schema_binding *binding, const struct manifest *manifest)
 {
+    check_prefixes(binding, "env", &manifest->env);
+    check_prefixes(binding, "secrets", &manifest->secrets);
     for (size_t i = 0; i < manifest->secrets.count; i++) {
         char pointer[160];
         struct str key = manifest->secrets.at[i].key;

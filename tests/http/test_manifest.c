@@ -158,6 +158,8 @@ static void fields_that_contradict_are_refused(void **state)
         {",\"placement\":{\"trust_min\":\"simulated\"}", "/placement/trust_min enum"},
         {",\"deadline\":\"2026-11-21T01:42:19Z\"", "/deadline range"},
         {",\"env\":{\"A\":\"1\"},\"secrets\":{\"A\":\"2\"}", "/secrets/A conflict"},
+        {",\"env\":{\"LD_PRELOAD\":\"/x\"}", "/env/LD_PRELOAD conflict"},
+        {",\"secrets\":{\"NVIDIA_X\":\"1\",\"LD\":\"2\"}", "/secrets/NVIDIA_X conflict"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
         struct read r;
