@@ -120,7 +120,7 @@ class ConstraintTest(DirectCase):
         made = self.tenant.post("/v1/workloads", gpu(replicas=2, min_replicas=1, placement={"spread": "node"}))
         first = self.until_leases(made, 2, two, one, dear)
         self.assertEqual({lease["node_id"] for lease in first}, {two.node_id, one.node_id})
-        (lease_id,) = list(one.leases)
+        (lease_id,) = one.take(self)
         one.exit(lease_id, "container_create_failed", exit_code=None)
         seen = self.until_leases(made, 3, two, one, dear)  # not beside its sibling, though that is cheapest
         self.assertEqual({lease["node_id"] for lease in seen if lease["state"] != "closed"}, {two.node_id, dear.node_id})
