@@ -3,9 +3,11 @@
  * The happy path is: one statement stamps and stores the ask; the answer carries the market's
  * promise; agents of the nodes concerned are woken, so that they show which price stands.
  *
- * Failure modes are: a class or region that nobody trades (not found).
+ * Failure modes are: a class or region that nobody trades (not found), a tier that no tenant may
+ * order (tier_closed): it would stand and never sell.
  */
 #include "api/call.h"
+#include "api/entry.h"
 #include "auction/tier.h"
 #include "broker/io/db.h"
 #include "broker/market/account.h"
@@ -98,6 +100,22 @@ static enum flow_next nodes_load(struct flow *flow, struct str class, struct str
     return FLOW_WAIT;
 }
 
+/* As a workload's tier is refused (manifest.c): nobody may buy what this would offer. */
+static enum flow_next ask_put_check(struct flow *flow)
+{
+    const struct ask_put_request *body = api_call_of(flow)->body;
+    struct schema_binding binding = entry_binding(flow);
+    for (size_t i = 0; i < body->tiers.count; i++) {
+        char pointer[16];
+        if (body->tiers.at[i] != ASK_PUT_REQUEST_TIERS_ITEM_GUARANTEED)
+            continue;
+        (void)str_format(pointer, sizeof(pointer), "/tiers/%zu", i);
+        schema_refuse(&binding, ERR_TIER_CLOSED, pointer, "tier_closed",
+                      "no tenant may order guaranteed yet; ask for flexible, spot or both");
+    }
+    return entry_accept(flow, &binding) ? FLOW_NEXT : FLOW_END;
+}
+
 static enum flow_next ask_put_store(struct flow *flow)
 {
     struct api_call *call = api_call_of(flow);
@@ -176,6 +194,7 @@ static enum flow_next ask_put_reply(struct flow *flow)
 }
 
 const struct flow_step ask_put_steps[] = {
+    {"check", ask_put_check},
     {"store", ask_put_store},
     {"nodes", ask_put_nodes},
     {"reply", ask_put_reply},

@@ -228,6 +228,9 @@ class TiersTest(ApiCase):
         self.refused(422, "invalid_field", node.http.put, path, {"price_uusd_per_device_hour": 1000000, "tiers": []})
         self.refused(422, "invalid_field", node.http.put, path, {"price_uusd_per_device_hour": 1000000,
                                                                  "tiers": ["gold"]})
+        closed = self.refused(422, "tier_closed", node.http.put, path, {"price_uusd_per_device_hour": 1000000,
+                                                                        "tiers": ["spot", "guaranteed"]})
+        self.assertEqual([e["pointer"] for e in closed["errors"]], ["/tiers/1"])  # no tenant may order it
         stored = node.http.put(path, {"price_uusd_per_device_hour": 1000000, "spot_multiplier_bp": 5000,
                                       "tiers": ["spot"]})["ask"]
         self.assertEqual((stored["tiers"], stored["spot_multiplier_bp"]), (["spot"], 5000))
