@@ -1,4 +1,8 @@
 /* cmd_verify.c - undercut verify: is what the market said true?
+ *
+ * The happy path is: a transcript is read, fetched or both, checked, and each check is counted.
+ * Failure modes are: options that contradict each other, a transcript that cannot be had, and what
+ * does not hold. What could not be checked is said, and a transcript without any round is not ok.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -45,13 +49,17 @@ static void print_json(const struct verify_report *report)
     struct json_out out;
     json_out_start(&out, &text);
     json_object_open(&out, NULL);
-    json_put_bool(&out, "ok", report->faults_count == 0);
+    json_put_bool(&out, "ok", report->faults_count == 0 && report->last_round > 0);
     json_put_i64(&out, "size", report->size);
     json_put_time(&out, "signed_at", report->signed_at_us);
     json_object_open(&out, "checked");
     for (int check = 1; check < VERIFY_CHECK_COUNT; check++)
         json_put_i64(&out, verify_check_name((enum verify_check)check), report->counts[check]);
     json_object_close(&out);
+    json_put_i64(&out, "first_round", report->first_round);
+    json_put_i64(&out, "last_round", report->last_round);
+    json_put_i64(&out, "leases_not_compared", report->leases_left);
+    json_put_i64(&out, "promises_not_compared", report->promises_left);
     json_put_i64(&out, "void_rounds", report->void_count);
     json_put_i64(&out, "lost_links", report->lost_links_count);
     json_put_i64(&out, "faults_count", report->faults_count);
@@ -100,17 +108,39 @@ static void print_lines(const struct verify_report *report)
         print_clean(str_of(report->faults[i].text));
         putchar('\n');
     }
-    if (report->faults_count == 0)
-        puts("verify: ok");
-    else
+    if (report->faults_count > 0)
         printf("verify: %lld of the checks failed\n", (long long)report->faults_count);
+    else
+        puts(report->last_round > 0 ? "verify: ok" : "verify: no round was there to check");
 }
 
-/* Fills `docs`; an exit code. */
-static int docs_get(const struct cli *cli, const struct args *args, struct verify_docs *docs)
+/* On stderr, what nobody should take for checked. */
+static void print_unchecked(const struct verify_report *report,
+                            const struct transcript_range *range)
 {
-    const char *dir = args_text(args, "--dir");
-    bool is_fetched = dir == NULL || args_has(args, "--download");
+    long long first = report->first_round, last = report->last_round;
+    if (last == 0)
+        fputs("undercut: no round was there to check; `undercut round ls` lists some\n", stderr);
+    else if (range->from > 0 && range->from < first)
+        fprintf(stderr, "undercut: not checked: rounds %lld to %lld are not in the log\n",
+                (long long)range->from, first - 1);
+    if (last > 0 && range->to > last)
+        fprintf(stderr, "undercut: not checked: rounds %lld to %lld are not under the head yet\n",
+                last + 1, (long long)range->to);
+    if (report->leases_left > 0)
+        fprintf(
+            stderr,
+            "undercut: not compared: %lld leases of other rounds; --from and --to choose them\n",
+            (long long)report->leases_left);
+    if (report->promises_left > 0)
+        fprintf(stderr,
+                "undercut: not compared: %lld promises for other rounds; only their signatures "
+                "were checked\n",
+                (long long)report->promises_left);
+}
+
+static int range_get(const struct args *args, bool is_fetched, struct transcript_range *ret_range)
+{
     struct transcript_range range = {0};
     if (!round_option(args, "--from", &range.from) || !round_option(args, "--to", &range.to))
         return EXIT_USAGE;
@@ -118,6 +148,25 @@ static int docs_get(const struct cli *cli, const struct args *args, struct verif
         fputs("undercut: --from: must not be after --to\n", stderr);
         return EXIT_USAGE;
     }
+    if (!is_fetched && (range.from > 0 || range.to > 0)) {
+        fputs("undercut: --from and --to say what to fetch; a folder is checked as a whole, "
+              "--download fetches\n",
+              stderr);
+        return EXIT_USAGE;
+    }
+    *ret_range = range;
+    return EXIT_OK;
+}
+
+/* Fills `docs`; an exit code. */
+static int docs_get(const struct cli *cli, const struct args *args, struct verify_docs *docs,
+                    struct transcript_range *ret_range)
+{
+    const char *dir = args_text(args, "--dir");
+    bool is_fetched = dir == NULL || args_has(args, "--download");
+    int code = range_get(args, is_fetched, ret_range);
+    if (code != EXIT_OK)
+        return code;
     if (dir == NULL && args_has(args, "--download")) {
         fputs("undercut: --download: say where with --dir\n", stderr);
         return EXIT_USAGE;
@@ -134,9 +183,10 @@ static int docs_get(const struct cli *cli, const struct args *args, struct verif
         return EXIT_GENERIC;
     if (!is_fetched)
         return EXIT_OK;
+    struct transcript_range range = *ret_range;
     if (range.from == 0)
         range.from = json_i64(json_array_get(docs->leaves, 0), "round", 0);
-    int code = transcript_fetch(cli, &range, docs);
+    code = transcript_fetch(cli, &range, docs);
     if (code == EXIT_OK && dir != NULL && !cli->is_curl && !transcript_write(dir, docs))
         code = EXIT_GENERIC;
     return code;
@@ -148,20 +198,21 @@ static int verify_command(struct cli *cli, const struct args *args)
     struct verify_report report;
     struct ed25519_public key;
     const struct ed25519_public *key_or_null;
+    struct transcript_range range = {0};
     if (!key_option(args, &key, &key_or_null))
         return EXIT_USAGE;
     transcript_start(&docs);
-    int code = docs_get(cli, args, &docs);
+    int code = docs_get(cli, args, &docs, &range);
     if (code == EXIT_OK && !cli->is_curl) {
         verify_run(&docs, key_or_null, &report);
         if (cli->is_json)
             print_json(&report);
         else
             print_lines(&report);
-        if (report.counts[VERIFY_RECORDS] == 0)
-            fputs("undercut: no round was there to check; `undercut round ls` lists some\n",
-                  stderr);
-        code = report.faults_count == 0 ? EXIT_OK : EXIT_UNTRUE;
+        print_unchecked(&report, &range);
+        code = report.faults_count > 0  ? EXIT_UNTRUE
+               : report.last_round == 0 ? EXIT_NOT_FOUND
+                                        : EXIT_OK;
     }
     transcript_finish(&docs);
     return code;

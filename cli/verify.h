@@ -48,8 +48,11 @@ struct verify_report {
     int64_t faults_count;
     struct {
         enum verify_check check;
-        char text[400];                   /* where, and what is wrong */
-    } faults[VERIFY_FAULTS_MAX];          /* the first of them */
+        char text[400];              /* where, and what is wrong */
+    } faults[VERIFY_FAULTS_MAX];     /* the first of them */
+    int64_t first_round, last_round; /* of the records that were held against leaves; else 0 */
+    int64_t leases_left,
+        promises_left; /* of other rounds: no award and no arrival was looked for */
     int64_t void_count, lost_links_count; /* to be told; no faults */
     int64_t size, signed_at_us;           /* of the newest head that holds */
 };

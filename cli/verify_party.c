@@ -113,6 +113,8 @@ void verify_promises(struct verify *verify)
         doc = round_of(verify, promise.round);
         if (doc != NULL)
             promise_judge(verify, doc, &promise);
+        else
+            verify->report->promises_left++;
     }
 }
 
@@ -257,12 +259,16 @@ void verify_leases(struct verify *verify)
         struct lease_facts lease;
         struct buf record = {0};
         struct str id = json_str(item, "lease_id");
-        if (!verify_note(verify, VERIFY_LEASES, lease_read(item, &lease),
-                         "lease %.*s: not the form of a lease", STR_ARG(id)))
+        if (!lease_read(item, &lease)) {
+            (void)verify_note(verify, VERIFY_LEASES, false, "lease %.*s: not the form of a lease",
+                              STR_ARG(id));
             continue;
+        }
         const json_t *doc = round_of(verify, lease.round);
-        if (doc == NULL)
+        if (doc == NULL) {
+            verify->report->leases_left++;
             continue;
+        }
         bool is_awarded = verify_base64(doc, "record_base64", &record)
                               ? record_awards(buf_str(&record), &lease)
                               : rows_award(doc, &lease);

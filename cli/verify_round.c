@@ -375,6 +375,7 @@ void verify_rounds(struct verify *verify)
 {
     size_t i;
     const json_t *doc;
+    struct verify_report *report = verify->report;
     openings_are_all(verify);
     json_array_foreach (verify->docs->rounds, i, doc) {
         int64_t round = json_i64(doc, "round", -1);
@@ -382,6 +383,10 @@ void verify_rounds(struct verify *verify)
         if (!verify_note(verify, VERIFY_RECORDS, leaf != NULL,
                          "round %lld: has no leaf among those in the log", (long long)round))
             continue;
+        if (report->first_round == 0 || round < report->first_round)
+            report->first_round = round;
+        if (round > report->last_round)
+            report->last_round = round;
         record_check(verify, doc, leaf);
         rows_check(verify, doc, leaf);
         arrivals_check(verify, doc, leaf);
