@@ -1,7 +1,8 @@
 /* reclaim.c - an owner takes a machine, or what one lease holds of it, back; and sells it again.
  *
  * The happy path is: one statement marks node or devices, so that nothing new is sold there; the
- * leader's sweep gives what runs the notice of its tier within a second.
+ * leader's sweep gives what runs the notice of its tier within a second. Selling again says which
+ * leases had their notice and leave, and which had none yet and stay.
  *
  * Failure modes are: a node or lease that is not the account's (not found).
  */
@@ -79,13 +80,23 @@ static enum flow_next node_resume_store(struct flow *flow)
 
 static enum flow_next node_resume_reply(struct flow *flow)
 {
+    const struct node_resume_path *path = api_call_of(flow)->path;
     struct db_call *stored = flow->state;
+    struct node_resume_out row;
+    char text[ID_TEXT_SIZE];
     if (db_call_check(flow, stored) != ERR_OK)
         return FLOW_END;
     if (stored->row_count == 0)
         return flow_fail(flow, ERR_NOT_FOUND, "no node of this account has this id");
+    node_resume_get(stored, 0, &row);
     owner_wake(flow);
-    return api_reply_empty(flow, 204);
+    struct json_out *out = api_json(flow);
+    json_object_open(out, NULL);
+    json_put_c(out, "node_id", node_id_text(path->node_id, text));
+    json_put_i64(out, "leases_leaving_count", row.leaving_count);
+    json_put_i64(out, "leases_staying_count", row.staying_count);
+    json_object_close(out);
+    return api_reply_json(flow, 200);
 }
 
 const struct flow_step node_resume_steps[] = {

@@ -175,8 +175,18 @@ static int node_reclaim(struct cli *cli, const struct args *args)
 static int node_resume(struct cli *cli, const struct args *args)
 {
     struct buf path = path_of("/v1/nodes/", args->words[0], "reclaim");
-    int code =
-        call_simple(cli, &(struct call){.method = "DELETE", .path = path.at}, "for sale again");
+    struct reply reply;
+    int code = call_api(cli, &(struct call){.method = "DELETE", .path = path.at}, &reply);
+    if (code == EXIT_OK && cli->is_json)
+        printf("%.*s\n", STR_ARG(buf_str(&reply.body)));
+    else if (code == EXIT_OK && !cli->is_curl)
+        fprintf(
+            stderr,
+            "for sale again; leases that leave all the same, with their notice: %lld; that stay, "
+            "having had none: %lld\n",
+            (long long)json_i64(reply.json, "leases_leaving_count", 0),
+            (long long)json_i64(reply.json, "leases_staying_count", 0));
+    reply_finish(&reply);
     buf_finish(&path);
     return code;
 }

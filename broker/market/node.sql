@@ -318,15 +318,22 @@ select $3 is null or exists (select from live) as is_found, (select count(*) fro
 from node;
 
 -- name: node_resume
--- doc: What was reclaimed is for sale again. Notices that were given stand. No row: no such node. Safe to
---      repeat.
+-- doc: What was reclaimed is for sale again. Leases with a notice leave all the same; those that were to get
+--      one stay, unless a sweep is giving it in this moment: then its event says so. No row: no such node.
+--      Safe to repeat.
 -- scope: account
 -- in: account_id uuid, node_id uuid
--- out: node_id uuid
+-- out: leaving_count int4, staying_count int4
 with node as materialized (
     select node_id, account_id, reclaimed_at from nodes
     where account_id = $1 and node_id = $2 and state <> 'retired'
     for update
+), fate as materialized (
+    select count(*) filter (where l.notice_at is not null)::int4 as leaving_count,
+        count(*) filter (where l.notice_at is null and (node.reclaimed_at is not null or exists (
+            select from devices d where d.device_id = any (l.device_ids) and d.reclaimed_at is not null
+        )))::int4 as staying_count
+    from node join leases l on l.node_id = node.node_id and l.state in ('awarded', 'starting', 'running')
 ), marked as (
     update nodes n set reclaimed_at = null
     from node where n.node_id = node.node_id and node.reclaimed_at is not null
@@ -336,11 +343,13 @@ with node as materialized (
     from node where d.node_id = node.node_id and d.reclaimed_at is not null
     returning d.node_id
 ), announced as (
-    insert into events (account_id, kind, node_id)
-    select account_id, 'node.resumed', node_id from node
+    insert into events (account_id, kind, node_id, data)
+    select account_id, 'node.resumed', node_id,
+        jsonb_build_object('leases_leaving', leaving_count, 'leases_staying', staying_count)
+    from node, fate
     where exists (select from marked) or exists (select from devices_marked)
 )
-select node_id from node;
+select leaving_count, staying_count from node, fate;
 
 -- name: node_retire
 -- doc: The node trades no more. Its live leases are for the caller to close. Safe to repeat.

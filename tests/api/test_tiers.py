@@ -190,7 +190,8 @@ class TiersTest(ApiCase):
         self.assertEqual(self.sql("select count(*) from node_outcomes join nodes using (node_id)"
                                   f" where is_failure and name = '{node.name}'"), "0")
         for _ in range(2):
-            node.http.delete(f"/v1/nodes/{node.node_id}/reclaim")
+            self.assertEqual(node.http.delete(f"/v1/nodes/{node.node_id}/reclaim"),
+                             {"node_id": node.node_id, "leases_leaving_count": 0, "leases_staying_count": 0})
         self.until("both to be served", lambda: len(node.step(hold_ms=200)) == 2)
         self.assertEqual([e["kind"] for e in node.http.get("/v1/events?after=0&limit=200")["data"]
                           if e["kind"] in ("node.reclaimed", "node.resumed")], ["node.reclaimed", "node.resumed"])
@@ -284,7 +285,7 @@ class GangTest(ApiCase):
         made = tenant.post("/v1/workloads", workload)
         path = f"/v1/workloads/{made['workload_id']}"
         self.until("a round that looked at it", lambda: int(self.sql(
-            "select max(round) from rounds where state = 'committed'")) > made["promise"]["round"])
+            "select coalesce(max(round), 0) from rounds where state = 'committed'")) > made["promise"]["round"])
         self.assertEqual((tenant.get(path)["state"], tenant.get(path)["replicas_auctioning"]), ("auctioning", replicas))
         nodes.append(self.node(slots=8, model=GPU, price=300000))  # the one that was missing
         self.until("the award", lambda: tenant.get(path)["state"] == "starting", 30)

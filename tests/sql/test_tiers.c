@@ -6,6 +6,7 @@
 
 #include "broker/base/seal.h"
 #include "broker/market/lease.h"
+#include "broker/market/node.h"
 #include "tests/sql/market_fixture.h"
 
 static struct market_world world;
@@ -219,6 +220,55 @@ static void the_young_the_starting_and_the_reclaimed_stay(void **unused)
                         "operator_reclaimed");
 }
 
+/* The owner takes the machine, or what its one lease holds of it. */
+static void owner_reclaims(bool has_lease)
+{
+    struct node_reclaim_in in = {.account_id =
+                                     world_uuid(world_ask(&world, "select fx.account(2)")),
+                                 .node_id = world_uuid(world_ask(&world, "select fx.node(1)")),
+                                 .has_lease_id = has_lease};
+    if (has_lease)
+        in.lease_id = world_uuid(world_ask(&world, "select lease_id from leases"));
+    assert_int_equal(node_reclaim_run(world.session, &in, NULL), ERR_OK);
+}
+
+/* "leaving staying" as the owner is told who sells it again. */
+static const char *owner_resumes(void)
+{
+    static char told[40];
+    struct sql_result *result = NULL;
+    struct node_resume_out row;
+    const struct node_resume_in in = {
+        .account_id = world_uuid(world_ask(&world, "select fx.account(2)")),
+        .node_id = world_uuid(world_ask(&world, "select fx.node(1)"))};
+    assert_int_equal(node_resume_run(world.session, &in, &result), ERR_OK);
+    node_resume_row(result, 0, &row);
+    sql_result_release(result);
+    (void)snprintf(told, sizeof(told), "%d %d", row.leaving_count, row.staying_count);
+    return told;
+}
+
+static void who_comes_back_before_the_sweep_is_told_what_stays(void **unused)
+{
+    (void)unused;
+    for (int has_lease = 0; has_lease < 2; has_lease++) {
+        owner_reclaims(has_lease);
+        assert_string_equal(owner_resumes(), "0 1");
+        assert_string_equal(owner_resumes(), "0 0"); /* nothing was taken back any more */
+    }
+    assert_string_equal(leases(), "spot running / spot");
+    owner_reclaims(false);
+    leader_turn(leader);
+    assert_string_equal(owner_resumes(), "1 0");
+    assert_string_equal(owner_resumes(), "1 0"); /* it still leaves */
+    assert_string_equal(leases(), "spot running noticed / spot");
+    assert_string_equal(world_ask(&world,
+                                  "select string_agg(concat_ws(' ', data->'leases_leaving', "
+                                  "data->'leases_staying'), ', ' order by event_id) from events "
+                                  "where kind = 'node.resumed'"),
+                        "0 1, 0 1, 1 0");
+}
+
 static void a_free_block_at_the_same_price_goes_first(void **unused)
 {
     (void)unused;
@@ -295,6 +345,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_lease_that_ends_during_the_round_is_not_evicted, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(the_young_the_starting_and_the_reclaimed_stay, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(who_comes_back_before_the_sweep_is_told_what_stays, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_free_block_at_the_same_price_goes_first, setup, teardown),
         cmocka_unit_test_setup_teardown(lots_clear_from_the_highest_tier_down, setup, teardown),
