@@ -12,11 +12,9 @@ import threading
 import time
 
 import stack as st
-from measure import PAIRS, median_range, percentile, pgbench, progress, report
+from measure import PAIRS, median_range, percentile, progress, report
 from rig import Rig
 
-NOW_CLIENTS = 8
-INSERT = "insert into bench_insert (account, body) values (1, 'one row') returning id;\n"
 def manifest(**more):
     return {"image": "localhost/none:1", "reserve_uusd_per_hour": 900000, "price_policy": "limit",
             "max_duration_s": 600, "env": {"UNDERCUT_SIM_RUN_S": "600"},
@@ -98,43 +96,11 @@ def bench_auction(rig, client):
     return len(delays) == 200
 
 
-def bench_now(rig, client, insert):
-    """Same number of clients on both sides, in turns."""
-    ours, theirs, shares = [], [], []
-    for pair in range(PAIRS):
-        progress(f"award now: pair {pair + 1} of {PAIRS}")
-        _, latencies = pgbench(rig.postgres, insert, NOW_CLIENTS, 3, f"{rig.folder}/pgb/log")
-        posted = post_timed(client, 64, manifest(award="now"), NOW_CLIENTS)
-        delays = commit_delays_ms(rig, client, posted)
-        if not latencies or len(delays) < 64:
-            report("award_now_vs_pgbench_insert", error="a_side_did_not_run", ours=len(delays),
-                   theirs=len(latencies))
-            return False
-        ours.append(percentile(delays, 0.99))
-        theirs.append(percentile(latencies, 0.99))
-        shares.append(ours[-1] / theirs[-1])
-        for workload_id, _, _ in posted:
-            client.delete(f"/v1/workloads/{workload_id}")
-        time.sleep(1)
-    middle, low, high = median_range(shares)
-    report("award_now_vs_pgbench_insert", ratio=f"{middle:.2f}", min=f"{low:.2f}", max=f"{high:.2f}",
-           goal="<=3", met=str(middle <= 3).lower(), now_p99_ms=f"{median_range(ours)[0]:.2f}",
-           insert_p99_ms=f"{median_range(theirs)[0]:.2f}", clients=NOW_CLIENTS, pairs=len(shares))
-    return True
-
-
 def bench_latency():
     with Rig("market", node_lost_ms=60000) as rig:
-        rig.postgres.sql("create table bench_insert (id bigserial primary key, account int8, body text, "
-                   "created_at timestamptz not null default now())")
-        os.makedirs(f"{rig.folder}/pgb", exist_ok=True)
         _, client = rig.account("bench", credit_usd=1000000, mode="test")
         operators(rig, nodes_each=20, count=5, devices=8)
-        done = bench_auction(rig, client)
-        for workload in client.get("/v1/workloads?limit=200")["data"]:
-            client.delete(f"/v1/workloads/{workload['workload_id']}")
-        time.sleep(3)
-        return bench_now(rig, client, rig.sql_script("insert", INSERT)) and done
+        return bench_auction(rig, client)
 
 
 def bench_ready():

@@ -12,7 +12,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 BENCHES = {
     "http": ["bench_http"],
-    "market": ["bench_market"],
+    "market": ["bench_market", "bench_now"],
+    "now": ["bench_now"],
     "auction": ["bench_auction", "bench_placement"],
     "placement": ["bench_placement"],
     "simulation": ["bench_simulation"],

@@ -1,0 +1,113 @@
+"""award: now against one durable insert: from the post to the commit of its lease, eight clients on both sides.
+
+Once on nodes that stand in the tables and have no agents, so that both sides have the load of eight clients
+and nothing else; and once on a hundred live stand-in agents of the same machine, which acknowledge, start and
+report every lease meanwhile: what they and the broker's answers to them use is taken from the posts. Times of commit are PostgreSQL's own (track_commit_timestamp), read on the machine that posts, so both ends
+are one clock.
+"""
+
+import json
+import os
+import time
+
+import stack as st
+from bench_market import MANY_SELLERS, manifest, operators
+from measure import PAIRS, median_range, percentile, pgbench, progress, report
+from rig import Rig
+
+CLIENTS = 8
+SLICES, SLICE_POSTS = 3, 400
+TABLE = """
+create table bench_insert (id bigserial primary key, account int8, body text,
+    created_at timestamptz not null default now())
+"""
+INSERT = "insert into bench_insert (account, body) values (1, 'one row') returning id;\n"
+
+
+def post_closed_loop(client, count, body, clients):
+    """`count` posts of clients that each wait for the answer before they post again, by a program without
+    an interpreter between the clock and the socket: [(name, sent at, seconds to its answer)] of those whose
+    answer told an award."""
+    port = client.base_url.rsplit(":", 1)[1]
+    data = json.dumps(body)
+    request = (f"POST /v1/workloads HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {client.key}\r\n"
+               f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n{data}")
+    program = os.path.join(os.environ["UNDERCUT_BIN"], "bench_post")
+    lines = st.run([program, port, str(clients), str(count)], input=request).splitlines()
+    answers = [line.split() for line in lines]
+    return [(name, int(at_us) / 1e6, int(took_us) / 1e6) for name, at_us, took_us, status, waiting in answers
+            if status == "201" and waiting == "0"]
+
+
+def leases_stop(rig, client):
+    """Stops whatever stands, and waits until every device is free again."""
+    for state in ("starting", "running"):
+        while page := client.get(f"/v1/workloads?state={state}&limit=200")["data"]:
+            for workload in page:
+                client.delete(f"/v1/workloads/{workload['workload_id']}")
+    st.wait_until("free devices", 60, lambda: rig.postgres.sql(
+        "select count(*) from devices where lease_id is not null") == "0")
+
+
+def now_slice(rig, client, count):
+    """Milliseconds from each post to the commit of its lease, and to its answer."""
+    posted = post_closed_loop(client, count, manifest(award="now"), CLIENTS)
+    committed = dict(line.split("|") for line in rig.postgres.sql(
+        "select w.name, extract(epoch from pg_xact_commit_timestamp(r.xmin)) from leases l join workloads w "
+        "using (workload_id) join rounds r on r.market = l.market and r.round = l.round "
+        "where w.ended_at is null and l.epoch = 1").splitlines())
+    leases_stop(rig, client)
+    took_s = max(at + took for _, at, took in posted) - min(at for _, at, _ in posted) if posted else 0
+    return ([(float(committed[name]) - at) * 1000 for name, at, _ in posted if name in committed],
+            [took * 1000 for _, _, took in posted], took_s)
+
+
+def bench_pairs(rig, client, figure):
+    """The same number of clients on both sides, each of which waits for its own: pgbench for a durable row,
+    ours for a committed lease. In turns, since the load of the machine changes; slices of a pair count together.
+    A slice of ours ends before the devices do."""
+    insert = rig.sql_script("insert", INSERT)
+    names = ("now_p50_ms", "now_p99_ms", "answer_p99_ms", "now_per_s", "insert_p50_ms", "insert_p99_ms",
+             "insert_per_s", "ratio")
+    pairs = {name: [] for name in names}
+    now_slice(rig, client, SLICE_POSTS)
+    for pair in range(PAIRS):
+        progress(f"{figure}: pair {pair + 1} of {PAIRS}")
+        delays, answers, inserts, rates, seconds = [], [], [], [], 0
+        for _ in range(SLICES):
+            rate, latencies = pgbench(rig.postgres, insert, CLIENTS, 1, f"{rig.folder}/pgb/log")
+            slice_delays, slice_answers, slice_s = now_slice(rig, client, SLICE_POSTS)
+            delays, answers, seconds = delays + slice_delays, answers + slice_answers, seconds + slice_s
+            inserts, rates = inserts + latencies, rates + [rate]
+        if not inserts or len(delays) < SLICES * SLICE_POSTS:
+            report(figure, error="a_side_did_not_run", ours=len(delays), theirs=len(inserts))
+            return False
+        figures = (percentile(delays, 0.5), percentile(delays, 0.99), percentile(answers, 0.99),
+                   len(delays) / seconds, percentile(inserts, 0.5), percentile(inserts, 0.99),
+                   sum(rates) / len(rates), percentile(delays, 0.99) / percentile(inserts, 0.99))
+        for name, value in zip(names, figures):
+            pairs[name].append(value)
+        progress(" ".join(f"{name}={value:.2f}" for name, value in zip(names, figures)))
+    middle, low, high = median_range(pairs.pop("ratio"))
+    report(figure, ratio=f"{middle:.2f}", min=f"{low:.2f}", max=f"{high:.2f}",
+           goal="<=2", met=str(middle <= 2).lower(),
+           **{name: f"{median_range(values)[0]:.2f}" for name, values in pairs.items()},
+           clients=CLIENTS, posts_a_pair=SLICES * SLICE_POSTS, pairs=PAIRS)
+    return True
+
+
+def bench_now(figure, nodes, **settings):
+    with Rig("now", **settings) as rig:
+        rig.postgres.sql(TABLE)
+        os.makedirs(f"{rig.folder}/pgb", exist_ok=True)
+        _, client = rig.account("bench", credit_usd=1000000, mode="test")
+        nodes(rig)
+        return bench_pairs(rig, client, figure)
+
+
+def run():
+    return all([
+        bench_now("award_now_vs_pgbench_insert", lambda rig: rig.postgres.sql(MANY_SELLERS.replace("1300", "100")),
+                  node_unknown_ms=600000, node_lost_ms=600000, ack_timeout_ms=60000, final_receipt_ms=100),
+        bench_now("award_now_with_agents", lambda rig: operators(rig, nodes_each=20, count=5, devices=8),
+                  node_lost_ms=60000)])
