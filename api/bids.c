@@ -214,6 +214,18 @@ static enum flow_next bid_delete_reply(struct flow *flow)
         return FLOW_END;
     if (state->stored.row_count == 0)
         return flow_fail(flow, ERR_NOT_FOUND, "this account never bid so");
+    struct bid_withdraw_out row;
+    char text[ID_TEXT_SIZE];
+    bid_withdraw_get(&state->stored, 0, &row);
+    if (row.has_won && row.has_lease_id)
+        return flow_fail(
+            flow, ERR_BID_WON,
+            "it won, and its block serves lease %s at the price of the award until that "
+            "lease ends",
+            lease_id_text((struct lease_id){row.lease_id}, text));
+    if (row.has_won)
+        return flow_fail(flow, ERR_BID_WON,
+                         "it won, and its lease is over; it holds no block any more");
     wake_node(flow, path->node_id);
     return api_reply_empty(flow, 204);
 }

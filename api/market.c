@@ -1,8 +1,8 @@
 /* market.c - what the market was: candles, depth, statistics, what is cheapest now.
  *
  * The happy path is: the words of a lot from the query, one or two reads of what history rolled up,
- * one answer. Failure modes are: a lot that was never cleared (not found; for candles an empty
- * list), a cursor that is none of ours. Counts that could speak of one account are null where fewer
+ * one answer. Failure modes are: a lot that was never cleared (not found), a cursor that is none of
+ * ours. Counts that could speak of one account are null where fewer
  * than three accounts offered.
  */
 #include "api/call.h"
@@ -16,6 +16,8 @@
                         .tier = str_of(lot_tier_text((query)->tier)),    \
                         .trust = str_of(lot_trust_text((query)->trust)), \
                         .block_size = (int32_t)(query)->block_size})
+
+static const char LOT_UNKNOWN[] = "this lot was never cleared; see GET /v1/prices";
 
 static struct str market_name(struct flow *flow)
 {
@@ -89,9 +91,13 @@ static enum flow_next market_candles_reply(struct flow *flow)
     struct str last = STR_NONE;
     if (db_call_check(flow, loaded) != ERR_OK)
         return FLOW_END;
+    if (loaded->row_count == 0)
+        return flow_fail(flow, ERR_NOT_FOUND, LOT_UNKNOWN);
     struct json_out *out = api_list_open(flow);
     for (int i = 0; i < loaded->row_count && i < query->limit; i++) {
         market_candles_get(loaded, i, &row);
+        if (!row.has_at)
+            break; /* known, and without a candle in this time */
         json_object_open(out, NULL);
         candle_put(out, &row);
         json_object_close(out);
@@ -200,7 +206,7 @@ static enum flow_next market_stats_reply(struct flow *flow)
     if (db_call_check(flow, &state->stats) != ERR_OK || db_call_check(flow, &state->ends) != ERR_OK)
         return FLOW_END;
     if (state->stats.row_count == 0)
-        return flow_fail(flow, ERR_NOT_FOUND, "this lot was never cleared; see GET /v1/prices");
+        return flow_fail(flow, ERR_NOT_FOUND, LOT_UNKNOWN);
     market_stats_get(&state->stats, 0, &row);
     struct json_out *out = api_json(flow);
     json_object_open(out, NULL);

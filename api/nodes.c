@@ -234,6 +234,7 @@ static void device_put(struct json_out *out, const struct node_device_list_out *
     json_put_bool(out, "is_simulated", row->is_simulated);
     json_put_bool(out, "is_present", row->is_present);
     json_put_bool(out, "is_reclaimed", row->is_reclaimed);
+    json_put_str(out, "ask_status", row->ask_status);
     json_put_c(out, "lease_id",
                row->has_lease_id ? lease_id_text((struct lease_id){row->lease_id}, text) : NULL);
     json_object_close(out);

@@ -55,7 +55,8 @@ bool args_read(int argc, char **argv, const struct option *const tables[2], stru
             args.rest_count = argc - i - 1;
             break;
         }
-        if (argv[i][0] != '-' || argv[i][1] == '\0') {
+        bool is_number = argv[i][1] >= '0' && argv[i][1] <= '9'; /* no option begins with a digit */
+        if (argv[i][0] != '-' || argv[i][1] == '\0' || is_number || argv[i][1] == '.') {
             args.words[args.words_count++] = argv[i];
             continue;
         }

@@ -105,6 +105,41 @@ static int call_simple(struct cli *cli, const struct call *call, const char *sai
     return code;
 }
 
+/* Why a device is not offered; NULL: it is. */
+static const char *device_obstacle(const json_t *node, const json_t *device)
+{
+    if (!str_equal_c(json_str(node, "state"), "live"))
+        return "not live";
+    if (!json_bool(node, "is_opted_in", false))
+        return "opted out";
+    if (json_str(node, "reclaimed_at").at || json_bool(device, "is_reclaimed", false))
+        return "reclaimed";
+    if (!json_bool(device, "is_present", false))
+        return "gone";
+    if (!json_str(device, "class").at)
+        return "no class";
+    if (str_equal_c(json_str(device, "ask_status"), "mismatch"))
+        return "mismatch"; /* as the agent's status calls it */
+    return str_equal_c(json_str(device, "ask_status"), "none") ? "no ask" : NULL;
+}
+
+/* "yes", "no: why", or how many are and why the others are not. */
+static void sells_cell(struct table *table, const json_t *node)
+{
+    const json_t *devices = json_object_get(node, "devices"), *device;
+    size_t i, offered = 0, count = json_array_size(devices);
+    const char *why = count ? NULL : "no devices";
+    json_array_foreach (devices, i, device) {
+        const char *obstacle = device_obstacle(node, device);
+        offered += obstacle == NULL;
+        why = why ? why : obstacle;
+    }
+    if (why && offered)
+        table_cell(table, "%zu of %zu: %s", offered, count, why);
+    else
+        table_cell(table, why ? "no: %s" : "yes", why);
+}
+
 static void node_row(struct table *table, const json_t *node)
 {
     const json_t *devices = json_object_get(node, "devices"), *device;
@@ -120,7 +155,7 @@ static void node_row(struct table *table, const json_t *node)
     table_cell(table, "%.*s%s", STR_ARG(json_str(node, "state")),
                is_reclaimed ? ", reclaimed" : "");
     table_cell(table, "%.*s", STR_ARG(json_str(node, "trust")));
-    table_cell(table, "%s", json_bool(node, "is_opted_in", false) && !is_reclaimed ? "yes" : "no");
+    sells_cell(table, node);
     table_cell(table, "%zu of %zu leased", busy, json_array_size(devices));
     table_cell(table, "%.*s", STR_ARG(class));
     table_cell(table, "%s", age_format(json_str(node, "last_seen_at").at, age));
@@ -274,8 +309,12 @@ static bool ask_body(const struct args *args, int64_t uusd, struct buf *to)
 static int ask_set(struct cli *cli, const struct args *args)
 {
     int64_t uusd;
-    if (!price_parse(args->words[2], &uusd)) {
-        fprintf(stderr, "undercut: '%s' is not a price\n", args->words[2]);
+    if (!price_parse(args->words[2], &uusd) || uusd == 0) {
+        fprintf(
+            stderr,
+            "undercut: '%s' is not a price; say USD per device-hour above 0, e.g. 0.31/hr; to sell "
+            "no more: undercut ask rm\n",
+            args->words[2]);
         return EXIT_USAGE;
     }
     struct buf body = {.at = NULL}, path = path_of("/v1/asks/", args->words[0], args->words[1]);

@@ -323,10 +323,12 @@ static int ps(struct cli *cli, const struct args *args)
     return show_list(cli, &path, &show);
 }
 
-static void lease_row(struct table *table, const json_t *l)
+/* With the fee for who pays, without it for who earns: the API names them gross and net. */
+static void lease_cells(struct table *table, const json_t *l, bool is_operator)
 {
-    char price[40], gross[40];
+    char price[40], sum[40];
     int64_t ms = json_i64(l, "billed_ms", 0);
+    const char *price_key = is_operator ? "price_uusd_per_hour" : "gross_uusd_per_hour";
     table_cell(table, "%.*s", STR_ARG(json_str(l, "lease_id")));
     table_cell(table, "%lld", (long long)json_i64(l, "replica_index", 0));
     state_cell(table, l);
@@ -334,19 +336,36 @@ static void lease_row(struct table *table, const json_t *l)
     table_cell(table, "%.*s", STR_ARG(json_str(l, "region")));
     table_cell(table, "%.*s%s", STR_ARG(json_str(l, "device_class")),
                json_bool(l, "is_simulated", false) ? " (simulated)" : "");
-    table_cell(table, "%s", usd_format(json_i64(l, "gross_uusd_per_hour", 0), price));
+    table_cell(table, "%s", usd_format(json_i64(l, price_key, 0), price));
     table_cell(table, "%lld.%01llds", (long long)(ms / 1000), (long long)(ms % 1000 / 100));
-    table_cell(table, "%s", usd_format(json_i64(l, "gross_uusd", 0), gross));
+    table_cell(table, "%s",
+               usd_format(json_i64(l, is_operator ? "net_uusd" : "gross_uusd", 0), sum));
     if (json_is_integer(json_object_get(l, "exit_code")))
         table_cell(table, "%lld", (long long)json_i64(l, "exit_code", 0));
     else
         table_cell(table, "%s", "");
 }
 
+static void lease_row(struct table *table, const json_t *lease)
+{
+    lease_cells(table, lease, false);
+}
+
+static void lease_row_of_operator(struct table *table, const json_t *lease)
+{
+    lease_cells(table, lease, true);
+}
+
 static const struct show lease_show = {
     .titles = (const char *const[]){"LEASE", ">REPLICA", "STATE", "REASON", "REGION", "CLASS",
                                     ">PRICE/HR", ">BILLED", ">COST", ">EXIT", NULL},
     .row = lease_row,
+};
+
+static const struct show operator_show = {
+    .titles = (const char *const[]){"LEASE", ">REPLICA", "STATE", "REASON", "REGION", "CLASS",
+                                    ">NET/HR", ">BILLED", ">EARNED", ">EXIT", NULL},
+    .row = lease_row_of_operator,
 };
 
 static int get(struct cli *cli, const struct args *args)
@@ -494,5 +513,5 @@ static int leases(struct cli *cli, const struct args *args)
         query_add(&path, "role", "operator");
     if (args_has(args, "--state"))
         query_add(&path, "state", args_text(args, "--state"));
-    return show_list(cli, &path, &lease_show);
+    return show_list(cli, &path, args_has(args, "--operator") ? &operator_show : &lease_show);
 }

@@ -98,27 +98,38 @@ select s.version, s.updated_at, s.expires_at, s.message_sha256, s.arrived_round 
 from stored s, arrived a;
 
 -- name: bid_withdraw
--- doc: The bid counts no more; its block is back in its lots once the round that it arrived for is frozen. No
---      row: this account never bid so.
+-- doc: The bid counts no more; its block is back in its lots once the round that it arrived for is frozen. One
+--      that has won stays what it is: has_won, and its lease while that lives. No row: this account never bid so.
 -- scope: account
 -- in: account_id uuid, market text, workload_id uuid, node_id uuid
--- out: was_standing bool
-with stamp as materialized (
+-- out: has_won bool, lease_id uuid?
+with newest as materialized (
+    select b.bid_id, b.state = 'won' or exists (
+            select from devices d join leases l on l.lease_id in (d.lease_id, d.next_lease_id)
+            where d.bid_id = b.bid_id and l.workload_id = b.workload_id) as has_won -- and is not released yet
+    from direct_bids b
+    where b.account_id = $1 and b.workload_id = $3 and b.node_id = $4
+    order by b.placed_at desc, b.bid_id desc
+    limit 1
+), stamp as materialized (
     select arrival_stamp($2) as round
 ), withdrawn as (
     update direct_bids b set state = 'withdrawn', updated_at = now(), version = b.version + 1, arrived_round = s.round,
         message_sha256 = text_sha256(bid_withdraw_message(b.account_id, b.workload_id, b.node_id))
-    from stamp s
-    where b.account_id = $1 and b.workload_id = $3 and b.node_id = $4 and b.state = 'standing'
+    from stamp s, newest n
+    where b.bid_id = n.bid_id and b.state = 'standing' and not n.has_won
     returning b.account_id, b.arrived_round, b.message_sha256
 ), arrived as (
     insert into arrivals (market, round, kind, account_id, message_sha256)
     select $2, arrived_round, 'bid_withdraw', account_id, message_sha256 from withdrawn
 )
-select exists (select from withdrawn) as was_standing
-from direct_bids b
-where b.account_id = $1 and b.workload_id = $3 and b.node_id = $4
-limit 1;
+select n.has_won, l.lease_id
+from newest n
+left join lateral (
+    select l.lease_id from leases l
+    where n.has_won and l.workload_id = $3 and l.node_id = $4 and l.state <> 'closed'
+    order by l.lease_id desc
+    limit 1) l on true;
 
 -- name: bid_list
 -- doc: The account's own bids, newest first.

@@ -1,19 +1,25 @@
 -- What the market was, for whoever looks back: candles, depth, statistics, and what is cheapest now.
 
 -- name: market_candles
--- doc: Candles of one lot, newest first.
+-- doc: Candles of one lot, newest first; of a lot that has none in this time one row of nothing. No row: the lot
+--      was never cleared.
 -- in: market text, region text, class text, block_size int4, tier text, trust text, step_s int4,
 --     since timestamptz?, before timestamptz?, limit_count int4
--- out: at timestamptz, open_uusd int8?, high_uusd int8?, low_uusd int8?, close_uusd int8?,
+-- out: at timestamptz?, open_uusd int8?, high_uusd int8?, low_uusd int8?, close_uusd int8?,
 --      rounds_count int4, awards_count int8, unmet_count int4, accounts_min int4, volume_ms int8, value_uusd int8
-select c.at, c.open_uusd, c.high_uusd, c.low_uusd, c.close_uusd, c.rounds_count, c.awards_count,
-    c.unmet_count, c.accounts_min, c.volume_ms, c.value_uusd
-from candles c
-where c.lot_id = (select o.lot_id from lots o where o.market = $1 and o.region = $2 and o.class = $3
-        and o.block_size = $4 and o.tier = $5 and o.trust = $6) -- one: so its candles come in the index's order
-  and c.step_s = $7 and c.at >= coalesce($8, '-infinity') and c.at < coalesce($9, 'infinity')
-order by c.at desc
-limit $10;
+select c.at, c.open_uusd, c.high_uusd, c.low_uusd, c.close_uusd, coalesce(c.rounds_count, 0) as rounds_count,
+    coalesce(c.awards_count, 0) as awards_count, coalesce(c.unmet_count, 0) as unmet_count,
+    coalesce(c.accounts_min, 0) as accounts_min, coalesce(c.volume_ms, 0) as volume_ms,
+    coalesce(c.value_uusd, 0) as value_uusd
+from lots o
+left join lateral ( -- of one lot: so its candles come in the index's order
+    select * from candles k
+    where k.lot_id = o.lot_id and k.step_s = $7 and k.at >= coalesce($8, '-infinity')
+        and k.at < coalesce($9, 'infinity')
+    order by k.at desc
+    limit $10) c on true
+where o.market = $1 and o.region = $2 and o.class = $3 and o.block_size = $4 and o.tier = $5 and o.trust = $6
+order by c.at desc;
 
 -- name: market_depth
 -- doc: The newest ladder of a lot that is old enough to be shown.

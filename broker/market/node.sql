@@ -273,15 +273,20 @@ order by node_id desc
 limit $4;
 
 -- name: node_device_list
--- doc: Devices of some nodes of an account, in the order of the nodes' list.
+-- doc: Devices of some nodes of an account, in the order of the nodes' list. ask_status as in ask_list_of_node.
 -- scope: account
 -- in: account_id uuid, node_ids uuid[]
 -- out: node_id uuid, device_id uuid, hardware_id text, device_index int4, class text?, vendor text,
---      model text, vram_mib int4, is_simulated bool, is_present bool, is_reclaimed bool, lease_id uuid?
+--      model text, vram_mib int4, is_simulated bool, is_present bool, is_reclaimed bool, ask_status text,
+--      lease_id uuid?
 select d.node_id, d.device_id, d.hardware_id, d.device_index, d.class, d.vendor, d.model, d.vram_mib,
     d.is_simulated, d.is_present, coalesce(d.reclaimed_at, n.reclaimed_at) is not null as is_reclaimed,
-    d.lease_id
+    case when s.price_uusd_per_device_hour is null then 'none'
+        when coalesce(floor_of(n.floors, d.class), s.price_uusd_per_device_hour) = s.price_uusd_per_device_hour
+        then 'standing' else 'mismatch' end as ask_status, d.lease_id
 from nodes n join devices d using (node_id)
+left join asks s on s.account_id = n.account_id and s.class = d.class and s.region = n.region
+    and s.withdrawn_at is null
 where n.account_id = $1 and n.node_id = any ($2)
 order by d.node_id desc, d.device_index, d.hardware_id;
 

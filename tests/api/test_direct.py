@@ -288,10 +288,18 @@ class BidTest(DirectCase):
         self.place(high, made["workload_id"], 400000)
         lease = self.lease_of(made, low, high)
         self.assertEqual((lease["node_id"], lease["price_uusd_per_hour"]), (low.node_id, 400000))
+        path = f"/v1/nodes/{low.node_id}/bids/{made['workload_id']}"
+        for _ in range(2):  # what has won is a lease, and not withdrawn
+            self.assertIn(lease["lease_id"], self.refused(409, "bid_won", low.http.delete, path)["detail"])
+        self.assertEqual(low.http.get("/v1/bids")["data"][0]["state"], "won")
         ended = self.post()
         self.place(high, ended["workload_id"], 400000) if self.loser_is_free(high) else None
         self.tenant.delete(f"/v1/workloads/{ended['workload_id']}")
         self.until("both to be lost", lambda: [b["state"] for b in high.http.get("/v1/bids")["data"]] == ["lost", "lost"])
+        self.assertEqual(high.http.raw("DELETE", f"/v1/nodes/{high.node_id}/bids/{made['workload_id']}")[0], 204)
+        low.run(lease["lease_id"])
+        low.exit(lease["lease_id"], healthy_ms=1)
+        self.assertIn("its lease is over", self.refused(409, "bid_won", low.http.delete, path)["detail"])
 
     def loser_is_free(self, node):
         self.until("the loser's block", lambda: node.http.get("/v1/bids")["data"][0]["state"] == "lost")

@@ -50,7 +50,9 @@ class MarketData(ApiCase):
         last = seen[0]["at"]
         self.assertEqual(self.public.get(f"/v1/market/candles?{LOT}&step=1s&from={last}")["data"], seen[:1])
         self.assertEqual(self.public.get(f"/v1/market/candles?{LOT}&step=1s&to={last}")["data"], seen[1:])
-        self.assertEqual(self.public.get("/v1/market/candles?region=us-east&device_class=cpu-1c2g")["data"], [])
+        self.assertEqual(self.public.get(f"/v1/market/candles?{LOT}&to=2020-01-01T00:00:00Z")["data"], [])
+        for what in ("candles", "depth", "stats"):  # of a lot that was never cleared
+            self.refused(404, "not_found", self.public.get, f"/v1/market/{what}?region=us-east&device_class=cpu-1c2g")
 
     def test_depth_is_late_and_never_about_one_account(self):
         depth = self.until_depth()

@@ -114,6 +114,9 @@ class CliTest(unittest.TestCase):
                       ["verify", "--from", "3", "--to", "2"], ["ask", "set", "a", "b", "free"], ["ask", "set", "a", "b", "1", "--spot", "101"], ["run", "--max"]):
             with self.subTest(words=words):
                 self.assertTrue(self.expect(2, *words).stderr)
+        for price in ("-5", "-.5", "0", "free"):  # what begins like a number is none of the options
+            self.assertRegex(self.expect(2, "ask", "set", "a", "b", price).stderr,
+                             rf"'{re.escape(price)}' is not a price; say USD .* above 0")
         self.assertIn("did you mean 'run'", self.run_cli("runn").stderr)
         self.assertEqual(self.broker.requests, [])
 
@@ -375,12 +378,39 @@ class CliTest(unittest.TestCase):
         self.assertIn("$0.35", self.expect(0, "round", "show", "5").stdout)
         self.broker.answers["GET", "/v1/nodes"] = (200, {"data": [
             {"node_id": "node_1", "state": "live", "reclaimed_at": "2026-01-01T00:00:00Z", "is_opted_in": True,
-             "devices": []}], "next_cursor": None, "has_more": False})
-        self.assertRegex(self.expect(0, "node", "ls").stdout, r"live, reclaimed +no ")
+             "devices": [{"class": "x", "is_present": True}]}], "next_cursor": None, "has_more": False})
+        self.assertRegex(self.expect(0, "node", "ls").stdout, r"live, reclaimed +no: reclaimed ")
         self.broker.requests.clear()
         self.expect(0, "admin", "credit", "acct_1", "25.5", "--memo", "hi")
         self.assertEqual(json.loads(self.broker.requests[0][3]),
                          {"account_id": "acct_1", "amount_uusd": 25500000, "memo": "hi"})
+
+    def test_nodes_say_why_they_do_not_sell(self):
+        device = {"class": "rtx-4090", "is_present": True, "is_reclaimed": False, "ask_status": "standing", "lease_id": None}
+        rows = [({}, [{}, {}], "yes"), ({}, [{"ask_status": "mismatch"}], "no: mismatch"),
+                ({}, [{"ask_status": "none"}], "no: no ask"), ({"is_opted_in": False}, [{}], "no: opted out"),
+                ({"state": "unknown"}, [{}], "no: not live"), ({}, [{"class": None}], "no: no class"),
+                ({}, [{}, {"is_present": False}], "1 of 2: gone"), ({}, [], "no: no devices"),
+                ({}, [{"is_reclaimed": True}, {}, {}], "2 of 3: reclaimed")]
+        for node, devices, sells in rows:
+            with self.subTest(sells=sells):
+                self.broker.answers["GET", "/v1/nodes"] = (200, {"data": [
+                    {"node_id": "node_1", "name": "n", "region": "r", "state": "live", "trust": "t", "reclaimed_at": None,
+                     "is_opted_in": True, **node, "devices": [{**device, **d} for d in devices]}],
+                    "next_cursor": None, "has_more": False})
+                self.assertRegex(self.expect(0, "node", "ls").stdout, rf"  t +{sells} +0 of {len(devices)} leased")
+
+    def test_leases_show_what_is_paid_and_to_an_operator_what_it_earns(self):
+        self.broker.answers["GET", "/v1/leases"] = (200, {"data": [
+            {"lease_id": "lse_1", "state": "closed", "price_uusd_per_hour": 300000, "gross_uusd_per_hour": 330000,
+             "billed_ms": 3600000, "net_uusd": 300000, "fee_uusd": 30000, "gross_uusd": 330000}],
+            "next_cursor": None, "has_more": False})
+        for words, titles, said, unsaid in ((["leases"], r"PRICE/HR +BILLED +COST", "$0.33", "$0.30"),
+                                            (["leases", "--operator"], r"NET/HR +BILLED +EARNED", "$0.30", "$0.33")):
+            with self.subTest(words=words):
+                out = self.expect(0, *words).stdout
+                self.assertRegex(out, titles)
+                self.assertEqual((out.count(said), out.count(unsaid)), (2, 0))
 
     def test_pictures_of_the_market_and_why(self):
         lot = {"region": "eu-west", "device_class": "rtx-4090", "block_size": 1, "tier": "flexible", "trust": "unverified"}
