@@ -44,6 +44,8 @@ class BadOrdersTest(ApiCase):
         shown = second.sync()["asks"][0]
         self.assertEqual((shown["status"], shown["price_uusd_per_device_hour"]), ("mismatch", 700000), shown)
         self.assertEqual(first.sync()["asks"][0]["status"], "standing")
+        self.assertEqual([{d["ask_status"] for d in first.http.get(f"/v1/nodes/{n.node_id}")["devices"]}
+                          for n in (first, second)], [{"standing"}, {"mismatch"}])
         made = self.tenant.post("/v1/workloads", manifest(replicas=2))
         first.take(self, 2)
         self.assertEqual(second.step(), {})
