@@ -15,7 +15,7 @@ import statistics
 import subprocess
 
 import stack as st
-from measure import progress, report
+from measure import left_out, progress, report
 from svg import bars
 
 SEEDS = 10
@@ -92,9 +92,8 @@ def run():
     missing = [n for n in [NODES, *(f"openb_pod_list_{t}.csv" for t in TRACES)]
                if not os.path.isfile(os.path.join(folder(), n))]
     if missing:
-        progress(f"placement: {missing[0]} is not in {folder()}; get the trace "
-                 "(alibaba/clusterdata, cluster-trace-gpu-v2023) and set UNDERCUT_OPENB to its folder")
-        return False
+        return left_out("placement", f"{missing[0]} is not in {folder()}; get the trace (alibaba/clusterdata, "
+                        "cluster-trace-gpu-v2023) and set UNDERCUT_OPENB to its folder")
     results = {trace: replay(trace) for trace in TRACES}
     if not all(results.values()):
         return False

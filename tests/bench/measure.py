@@ -11,6 +11,8 @@ import sys
 
 PAIRS = int(os.environ.get("BENCH_PAIRS", "7"))
 SLICE_S = int(os.environ.get("BENCH_SLICE_S", "4"))
+NOT_RUN = "not run"  # instead of True or False, what a bench returns of which nothing could run
+LEFT_OUT = []
 
 
 def report(figure, **values):
@@ -21,6 +23,12 @@ def report(figure, **values):
 
 def progress(text):
     print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def left_out(part, why):
+    """Notes a part that cannot run here for want of something, which is no failure; run.py says so at the end."""
+    LEFT_OUT.append((part, why))
+    return NOT_RUN
 
 
 def median_range(values):
