@@ -76,7 +76,8 @@ static bool has_same_secrets(struct flow *flow, const struct workload_apply *sta
 {
     const struct seal_key *key = &api_call_of(flow)->thread->world->secret_key;
     struct buf before = {.at = NULL}, after = {.at = NULL};
-    manifest_write_secret(state->order.posting.manifest, &after);
+    if (manifest_has_secret(state->order.posting.manifest))
+        manifest_write_secret(api_body_json(flow), &after);
     bool is_open =
         state->old.secrets_sealed.at == NULL || seal_open(key, state->old.secrets_sealed, &before);
     bool is_same = is_open && before.len == 0 && after.len == 0;
@@ -95,7 +96,7 @@ static bool is_same_work(struct flow *flow, const struct workload_apply *state)
 {
     char why[128];
     json_t *old = json_parse(state->old.manifest, why, sizeof(why));
-    bool is_same = manifest_is_same_work(old, state->order.posting.manifest->json);
+    bool is_same = manifest_is_same_work(old, api_body_json(flow));
     json_decref(old);
     return is_same && has_same_secrets(flow, state);
 }

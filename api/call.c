@@ -19,6 +19,16 @@ struct api_call *api_call_of(struct flow *flow)
     return flow->user;
 }
 
+const json_t *api_body_json(struct flow *flow)
+{
+    struct api_call *call = api_call_of(flow);
+    char why[200];
+    if (call->json == NULL) /* it was read without */
+        call->json = json_parse(call->raw_body, why, sizeof(why));
+    must(call->json != NULL);
+    return call->json;
+}
+
 bool principal_has(const struct principal *principal, enum scope scope)
 {
     return (principal->scopes & 1u << scope) != 0;

@@ -66,7 +66,7 @@ struct api_settings { /* the part of the daemon's configuration that handlers ne
     int64_t proxy_hops;
     int64_t sealed_age_ms;  /* what speaks of rivals' prices is at least this old */
     int64_t openings_age_s; /* replaced asks are opened to everybody after this */
-    bool is_api; /* false: only health and metrics are served */
+    bool is_api;            /* false: only health and metrics are served */
 };
 
 /* One per process; immutable after start, so that threads share it without locks. */
@@ -118,7 +118,7 @@ struct api_call {
     const void *path;    /* struct <operationId>_path, NULL without parameters */
     const void *query;   /* struct <operationId>_query, likewise */
     const void *body;    /* struct <schema of the body>; NULL when there is none */
-    json_t *json;        /* the body as parsed (from JSON or YAML) */
+    json_t *json;        /* private: see api_body_json() */
     struct str raw_body; /* the bytes as sent */
     bool is_yaml;        /* they are no JSON */
     struct sha256 body_sha256;
@@ -149,6 +149,8 @@ struct api_call {
 struct api_call *api_call_of(struct flow *flow);
 bool principal_has(const struct principal *principal, enum scope scope);
 
+/* The body as parsed, from JSON or YAML; the call's. For who wants more of it than `body` holds. */
+const json_t *api_body_json(struct flow *flow);
 /* A request header's value (copied), STR_NONE when absent or the client has gone. Any case. */
 struct str api_header(struct flow *flow, const char *name);
 /* True when Accept names this type (not through a wildcard). */

@@ -220,30 +220,25 @@ static enum media media_of(struct flow *flow)
     return MEDIA_OTHER;
 }
 
-static bool parse_body(struct flow *flow, enum media media)
+static bool parse_body(struct flow *flow)
 {
     struct api_call *call = api_call_of(flow);
     char why[200] = "";
-    call->is_yaml = media == MEDIA_YAML;
     call->json = call->is_yaml ? yaml_to_json(call->raw_body, why, sizeof(why))
                                : json_parse(call->raw_body, why, sizeof(why));
     if (call->json != NULL)
         return true;
     flow_fail(flow, ERR_MALFORMED_REQUEST, "the body is not %s: %s",
-              media == MEDIA_YAML ? "YAML" : "JSON", why);
+              call->is_yaml ? "YAML" : "JSON", why);
     return false;
 }
 
-/* False: failed. An optional body that is absent counts as {}, so that defaults apply. */
-static bool take_body(struct flow *flow)
+/* False: failed. */
+static bool check_body(struct flow *flow)
 {
     struct api_call *call = api_call_of(flow);
     struct str encoding = api_header(flow, "content-encoding");
     enum media media = media_of(flow);
-    if (call->raw_body.len == 0 && !call->op->is_body_required) {
-        call->json = json_object();
-        return true;
-    }
     if (call->raw_body.len == 0)
         flow_fail(flow, ERR_MALFORMED_REQUEST, "this operation needs a body");
     else if (call->raw_body.len > ROUTER_BODY_MAX)
@@ -253,24 +248,43 @@ static bool take_body(struct flow *flow)
     else if (media == MEDIA_OTHER || (media == MEDIA_YAML && !call->op->accepts_yaml))
         flow_fail(flow, ERR_MEDIA_TYPE, "Content-Type must be application/json%s",
                   call->op->accepts_yaml ? " or application/yaml" : "");
-    return flow->err == ERR_OK && parse_body(flow, media);
+    call->is_yaml = media == MEDIA_YAML;
+    return flow->err == ERR_OK;
 }
 
+/* Most bodies are plain and flawless; the others are parsed first, so that each fault is named. */
+static bool bind_body(struct flow *flow)
+{
+    struct api_call *call = api_call_of(flow);
+    const struct schema *schema = call->op->body;
+    struct schema_binding binding = entry_binding(flow);
+    call->body = flow_alloc(flow, schema->size);
+    if (!call->is_yaml && schema_read(&binding, schema, call->raw_body, (void *)call->body))
+        return true;
+    if (!parse_body(flow))
+        return false;
+    void *body = flow_alloc(flow, schema->size);
+    binding = entry_binding(flow);
+    schema_bind(&binding, schema, call->json, body);
+    call->body = body;
+    return entry_accept(flow, &binding);
+}
+
+/* An optional body that is absent counts as {}, so that defaults apply. */
 static bool read_body(struct flow *flow)
 {
     struct api_call *call = api_call_of(flow);
-    if (call->op->body == NULL && call->raw_body.len > 0)
+    bool is_absent = call->raw_body.len == 0;
+    if (call->op->body == NULL && !is_absent)
         flow_fail(flow, ERR_MALFORMED_REQUEST, "this operation takes no body");
     if (call->op->body == NULL || flow->err != ERR_OK)
         return flow->err == ERR_OK;
     call->body_sha256 = sha256_of(call->raw_body.at, call->raw_body.len);
-    if (!take_body(flow))
+    if (is_absent && !call->op->is_body_required)
+        call->raw_body = STR("{}");
+    else if (!check_body(flow))
         return false;
-    struct schema_binding binding = entry_binding(flow);
-    void *body = flow_alloc(flow, call->op->body->size);
-    schema_bind(&binding, call->op->body, call->json, body);
-    call->body = body;
-    return entry_accept(flow, &binding);
+    return bind_body(flow);
 }
 
 static enum flow_next read_request(struct flow *flow)

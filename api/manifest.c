@@ -352,9 +352,9 @@ static void write_json(const json_t *json, const char *otherwise, struct buf *to
     free(text);
 }
 
-void manifest_write_public(const struct manifest *manifest, struct buf *to)
+void manifest_write_public(const json_t *json, struct buf *to)
 {
-    json_t *copy = json_copy((json_t *)manifest->json); /* shallow: only the top level loses keys */
+    json_t *copy = json_copy((json_t *)json); /* shallow: only the top level loses keys */
     json_object_del(copy, "secrets");
     json_object_del(copy, "registry_auth");
     write_json(copy, "{}", to);
@@ -363,19 +363,14 @@ void manifest_write_public(const struct manifest *manifest, struct buf *to)
 
 bool manifest_has_secret(const struct manifest *manifest)
 {
-    return json_object_get(manifest->json, "secrets") != NULL ||
-           json_object_get(manifest->json, "registry_auth") != NULL;
+    return manifest->secrets.at != NULL || manifest->has_registry_auth;
 }
 
-void manifest_write_secret(const struct manifest *manifest, struct buf *to)
+void manifest_write_secret(const json_t *json, struct buf *to)
 {
-    const json_t *secrets = json_object_get(manifest->json, "secrets");
-    const json_t *registry_auth = json_object_get(manifest->json, "registry_auth");
-    if (!manifest_has_secret(manifest))
-        return;
     buf_add_c(to, "{\"secrets\":");
-    write_json(secrets, "{}", to);
+    write_json(json_object_get(json, "secrets"), "{}", to);
     buf_add_c(to, ",\"registry_auth\":");
-    write_json(registry_auth, "null", to);
+    write_json(json_object_get(json, "registry_auth"), "null", to);
     buf_add_c(to, "}");
 }

@@ -25,12 +25,11 @@ bool manifest_terms(struct schema_binding *binding, const struct manifest *manif
 uint32_t manifest_class_faults(const struct manifest *manifest,
                                const struct catalogue_class *class);
 
-/* The manifest as shown again: without secrets and registry_auth. Appends compact JSON. */
-void manifest_write_public(const struct manifest *manifest, struct buf *to);
-/* Whether it has either of the two that are sealed. */
+/* Whether it has either of the two fields that are sealed: secrets and registry_auth. */
 bool manifest_has_secret(const struct manifest *manifest);
-/* The two that are sealed: {"secrets":{...},"registry_auth":{...}|null}; nothing when it has
- * neither. */
-void manifest_write_secret(const struct manifest *manifest, struct buf *to);
+/* A manifest's JSON without them, as it is shown again. Appends compact JSON. */
+void manifest_write_public(const json_t *json, struct buf *to);
+/* The two of them: {"secrets":{...},"registry_auth":{...}|null}. Likewise. */
+void manifest_write_secret(const json_t *json, struct buf *to);
 
 #endif

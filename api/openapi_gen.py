@@ -40,6 +40,10 @@ def need(ok, why):
         raise Bad(why)
 
 
+def bits(indexes):
+    return f"UINT64_C(0x{sum(1 << i for i in indexes):x})"
+
+
 # ---- patterns: a row of sets with counts, safe to match greedily
 
 def pattern_atoms(text, where):
@@ -209,26 +213,46 @@ class Generator:
 
     def object(self, node, name):
         need(node.get("additionalProperties") is False, f"{name}: object must be closed")
-        members, rows = [], []
+        members, rows, blank = [], [], []
         if node.get("x-keep-json"):
             members.append("    const json_t *json;")
-        required = node.get("required", [])
+        required, order = node.get("required", []), list(node["properties"])
+        need(len(order) <= 64, f"{name}: more than 64 fields")
         for field, inner in node["properties"].items():
-            self.field(name, field, inner, field in required, members, rows)
+            self.field(name, field, inner, field in required, members, rows, blank)
         need(members, f"{name}: no members")
         self.h.append(f"struct {self.claim(name)} {{\n" + "\n".join(members) + "\n};")
         self.c.append(f"static const struct schema_field {name}_fields[] = {{\n" + "\n".join(rows) + "\n};")
-        extra = {"fields": f"{name}_fields", "fields_count": f"ARRAY_COUNT({name}_fields)"}
+        extra = {"fields": f"{name}_fields", "fields_count": f"ARRAY_COUNT({name}_fields)",
+                 "required": bits(order.index(f) for f in required if "default" not in node["properties"][f])}
         if "oneOf" in node:
             names = [option["required"][0] for option in node["oneOf"]]
             need(all(set(o) == {"required"} and len(o["required"]) == 1 for o in node["oneOf"]), f"{name}: oneOf")
-            self.c.append(f"static const char *const {name}_one_of[] = {{{', '.join(map(c_str, names))}}};")
-            extra |= {"one_of": f"{name}_one_of", "one_of_count": f"ARRAY_COUNT({name}_one_of)"}
+            need(names == sorted(names, key=order.index), f"{name}: oneOf in another order than the properties")
+            extra["one_of"] = bits(map(order.index, names))
+        if blank:
+            self.c.append(f"static const struct {name} {name}_blank = {{{', '.join(blank)}}};")
+            extra["blank"] = f"&{name}_blank"
         if node.get("x-keep-json"):
             extra["json_offset"] = f"offsetof(struct {name}, json)"
         return self.table(name, f"struct {name}", "SCHEMA_OBJECT", **extra)
 
-    def field(self, owner, field, inner, is_required, members, rows):
+    @staticmethod
+    def default(where, ctype, node, value):
+        """A default as C writes it, checked as if it had been sent."""
+        if "enum" in node:
+            need(value in node["enum"] and value not in node.get("x-not-supported-values", {}), f"{where}: default")
+            return f"{upper(ctype.removeprefix('enum '))}_{upper(value)}"
+        if node["type"] == "boolean":
+            return str(value).lower()
+        if node["type"] == "integer":
+            need(node["minimum"] <= value <= node["maximum"], f"{where}: default")
+            return c_int(value)
+        need(ctype == "struct str" and node.get("minLength", 0) <= len(value) <= node["maxLength"] and
+             re.search(node.get("pattern", ""), value), f"{where}: default")
+        return f"{{.at = {c_str(value)}, .len = {len(value.encode())}}}"
+
+    def field(self, owner, field, inner, is_required, members, rows, blank):
         row = {"name": c_str(field), "has_offset": "-1"}
         if is_required:
             row["is_required"] = "true"
@@ -241,9 +265,11 @@ class Generator:
                 member = re.sub(r"_at$", "", member) + "_at_us"
             members.append(f"    {ctype} {member};")
             row |= {"schema": f"&{table}", "offset": f"offsetof(struct {owner}, {member})"}
-            default = self.resolve(inner)[0].get("default")
+            node = self.resolve(inner)[0]
+            default = node.get("default")
             if default is not None:
                 row["default_text"] = c_str(str(default).lower() if isinstance(default, bool) else default)
+                blank.append(f".{member} = {self.default(f'{owner}.{field}', ctype, node, default)}")
             elif not is_required and kind in ("SCHEMA_INTEGER", "SCHEMA_BOOLEAN", "SCHEMA_OBJECT", "SCHEMA_ID",
                                               "SCHEMA_TIME"):
                 members.append(f"    bool has_{snake(field)};")
@@ -307,7 +333,9 @@ class Generator:
             content = node["requestBody"]["content"]
             need(set(content) <= {"application/json", "application/yaml"}, f"{op_id}: media types")
             schema = content["application/json"]["schema"]
-            row["body"] = "&" + self.schema(schema, f"{op_id}_body")[1]
+            _, table, kind = self.schema(schema, f"{op_id}_body")
+            need(kind == "SCHEMA_OBJECT", f"{op_id}: a body is an object")
+            row["body"] = f"&{table}"
             row["is_body_required"] = "true" if node["requestBody"].get("required") else "false"
             row["accepts_yaml"] = "true" if "application/yaml" in content else "false"
             row["example"] = c_str(json.dumps(content["application/json"]["example"]))

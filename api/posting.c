@@ -86,9 +86,9 @@ static struct str public_text(struct flow *flow, const struct manifest *manifest
 {
     const struct api_call *call = api_call_of(flow);
     if (!call->is_yaml && !manifest_has_secret(manifest))
-        return (struct str){.at = flow_strdup(flow, call->raw_body), .len = call->raw_body.len};
+        return call->raw_body;
     struct buf text = {.at = NULL};
-    manifest_write_public(manifest, &text);
+    manifest_write_public(api_body_json(flow), &text);
     return kept(flow, &text);
 }
 
@@ -97,7 +97,7 @@ static struct str sealed_secrets(struct flow *flow, const struct manifest *manif
     struct buf plain = {.at = NULL}, sealed = {.at = NULL};
     if (!manifest_has_secret(manifest))
         return STR_NONE;
-    manifest_write_secret(manifest, &plain);
+    manifest_write_secret(api_body_json(flow), &plain);
     seal_close(&api_call_of(flow)->thread->world->secret_key, buf_str(&plain), &sealed);
     explicit_bzero(plain.at, plain.len);
     buf_finish(&plain);

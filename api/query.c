@@ -69,7 +69,7 @@ static size_t field_index(const struct schema *s, struct str name)
 }
 
 static void bind_pair(struct schema_binding *b, const struct schema *s, struct str pair,
-                      bool *is_given, void *ret)
+                      uint64_t *given, void *ret)
 {
     struct str value = pair, name = str_cut(&value, '=');
     char pointer[SCHEMA_POINTER_SIZE];
@@ -82,25 +82,23 @@ static void bind_pair(struct schema_binding *b, const struct schema *s, struct s
     size_t index = field_index(s, name);
     if (index == s->fields_count) {
         schema_refuse(b, ERR_INVALID_FIELD, pointer, "unknown", "there is no such parameter");
-    } else if (is_given[index]) {
+    } else if ((*given >> index & 1) != 0) {
         schema_refuse(b, ERR_INVALID_FIELD, pointer, "duplicate", "must not be there twice");
     } else {
-        is_given[index] = true;
+        *given |= UINT64_C(1) << index;
         schema_bind_text(b, &s->fields[index], pointer, value, ret);
     }
 }
 
-#define QUERY_FIELDS_MAX 32
-
 bool query_bind(struct schema_binding *b, const struct schema *s, struct str query, void *ret)
 {
-    bool is_given[QUERY_FIELDS_MAX] = {false};
-    must(s->fields_count <= QUERY_FIELDS_MAX);
+    uint64_t given = 0; /* bit i: fields[i] */
+    schema_start(s, ret);
     for (struct str rest = query; rest.at != NULL;) {
         struct str pair = str_cut(&rest, '&');
         if (pair.len > 0)
-            bind_pair(b, s, pair, is_given, ret);
+            bind_pair(b, s, pair, &given, ret);
     }
-    schema_bind_absent(b, s, is_given, ret);
+    schema_bind_absent(b, s, given);
     return b->errors_total == 0;
 }

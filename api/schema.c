@@ -8,13 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/schema_inner.h"
 #include "api/time.h"
 #include "broker/base/id.h"
 
 static void bind_string(struct schema_binding *b, const struct schema *s, struct str text,
                         void *ret);
-static void bind_integer(struct schema_binding *b, const struct schema *s, int64_t value,
-                         void *ret);
 static void bind_object(struct schema_binding *b, const struct schema *s, const json_t *value,
                         void *ret);
 static void bind_array(struct schema_binding *b, const struct schema *s, const json_t *value,
@@ -132,7 +131,7 @@ static void bind_string(struct schema_binding *b, const struct schema *s, struct
         memcpy(ret, &text, sizeof(text));
 }
 
-static void bind_integer(struct schema_binding *b, const struct schema *s, int64_t value, void *ret)
+void schema_bind_integer(struct schema_binding *b, const struct schema *s, int64_t value, void *ret)
 {
     if (value < s->min || value > s->max)
         refuse(b, "range", "must be from %lld to %lld", (long long)s->min, (long long)s->max);
@@ -161,7 +160,7 @@ static void bind_enum(struct schema_binding *b, const struct schema *s, struct s
 }
 
 /* Everything that a JSON string or a parameter's text can be. */
-static void bind_word(struct schema_binding *b, const struct schema *s, struct str text, void *ret)
+void schema_bind_word(struct schema_binding *b, const struct schema *s, struct str text, void *ret)
 {
     struct uuid id;
     int64_t at_us;
@@ -228,7 +227,7 @@ static json_type json_type_of(enum schema_kind kind)
 }
 
 /* Kept in millionths, so that nothing behind the door reckons with fractions. */
-static void bind_number(struct schema_binding *b, const struct schema *s, double value, void *ret)
+void schema_bind_number(struct schema_binding *b, const struct schema *s, double value, void *ret)
 {
     if (!(value >= (double)s->min && value <= (double)s->max)) {
         refuse(b, "range", "must be from %lld to %lld", (long long)s->min, (long long)s->max);
@@ -243,7 +242,7 @@ static void bind_value(struct schema_binding *b, const struct schema *s, const j
 {
     json_type type = json_is_false(value) ? JSON_TRUE : json_typeof(value);
     if (s->kind == SCHEMA_NUMBER && json_is_number(value)) {
-        bind_number(b, s, json_number_value(value), ret);
+        schema_bind_number(b, s, json_number_value(value), ret);
         return;
     }
     if (type != json_type_of(s->kind)) {
@@ -252,9 +251,9 @@ static void bind_value(struct schema_binding *b, const struct schema *s, const j
     }
     if (type == JSON_STRING) {
         struct str text = {.at = json_string_value(value), .len = json_string_length(value)};
-        bind_word(b, s, text, ret);
+        schema_bind_word(b, s, text, ret);
     } else if (type == JSON_INTEGER) {
-        bind_integer(b, s, json_integer_value(value), ret);
+        schema_bind_integer(b, s, json_integer_value(value), ret);
     } else if (type == JSON_TRUE) {
         *(bool *)ret = json_is_true(value);
     } else if (type == JSON_ARRAY) {
@@ -265,11 +264,6 @@ static void bind_value(struct schema_binding *b, const struct schema *s, const j
         bind_object(b, s, value, ret);
     }
 }
-
-struct list { /* the shape of every generated list */
-    const void *at;
-    size_t count;
-};
 
 static bool count_fits(struct schema_binding *b, const struct schema *s, size_t count)
 {
@@ -298,7 +292,7 @@ static void bind_array(struct schema_binding *b, const struct schema *s, const j
         }
         pointer_pop(b, mark);
     }
-    *(struct list *)ret = (struct list){.at = at, .count = count};
+    *(struct schema_list *)ret = (struct schema_list){.at = at, .count = count};
 }
 
 static void bind_map(struct schema_binding *b, const struct schema *s, const json_t *value,
@@ -317,10 +311,10 @@ static void bind_map(struct schema_binding *b, const struct schema *s, const jso
         pointer_pop(b, mark);
         i++;
     }
-    *(struct list *)ret = (struct list){.at = at, .count = count};
+    *(struct schema_list *)ret = (struct schema_list){.at = at, .count = count};
 }
 
-static const struct schema_field *field_of(const struct schema *s, const char *name)
+const struct schema_field *schema_field_of(const struct schema *s, const char *name)
 {
     for (size_t i = 0; i < s->fields_count; i++) {
         const char *known = s->fields[i].name;
@@ -344,46 +338,41 @@ static void bind_field(struct schema_binding *b, const struct schema_field *fiel
         *(bool *)(base + field->has_offset) = true;
 }
 
-/* Parameters arrive as text, and defaults are written as such. */
-static void bind_text(struct schema_binding *b, const struct schema *s, struct str text, void *ret)
+void schema_start(const struct schema *s, void *ret)
 {
-    int64_t number;
-    if (s->kind == SCHEMA_INTEGER && str_to_i64(text, &number))
-        bind_integer(b, s, number, ret);
-    else if (s->kind == SCHEMA_BOOLEAN && (str_equal_c(text, "true") || str_equal_c(text, "false")))
-        *(bool *)ret = text.at[0] == 't';
-    else if (s->kind == SCHEMA_INTEGER || s->kind == SCHEMA_BOOLEAN || s->kind == SCHEMA_NUMBER)
-        refuse(b, "type", "must be %s", kind_text(s->kind));
-    else
-        bind_word(b, s, text, ret);
+    if (s->blank != NULL)
+        memcpy(ret, s->blank, s->size);
 }
 
-static void bind_absent(struct schema_binding *b, const struct schema_field *field, char *base)
+void schema_bind_absent(struct schema_binding *b, const struct schema *s, uint64_t given)
 {
-    if (field->default_text != NULL) {
-        bind_text(b, field->schema, str_of(field->default_text), base + field->offset);
-    } else if (field->is_required) {
-        size_t mark = pointer_push(b, str_of(field->name));
+    for (uint64_t missing = s->required & ~given; missing != 0; missing &= missing - 1) {
+        size_t mark = pointer_push(b, str_of(s->fields[__builtin_ctzll(missing)].name));
         refuse(b, "required", "is missing");
         pointer_pop(b, mark);
     }
 }
 
-static void check_one_of(struct schema_binding *b, const struct schema *s, const json_t *value)
+static void check_one_of(struct schema_binding *b, const struct schema *s, uint64_t given)
 {
     char names[160] = "";
-    size_t len = 0, present = 0;
-    for (size_t i = 0; i < s->one_of_count; i++)
-        present += json_object_get(value, s->one_of[i]) != NULL;
-    if (s->one_of_count == 0 || present == 1)
+    size_t len = 0;
+    int present = __builtin_popcountll(s->one_of & given);
+    if (s->one_of == 0 || present == 1)
         return;
-    for (size_t i = 0; i < s->one_of_count && len < sizeof(names); i++)
-        len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i > 0 ? ", " : "",
-                                s->one_of[i]);
+    for (uint64_t rest = s->one_of; rest != 0 && len < sizeof(names); rest &= rest - 1)
+        len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", len > 0 ? ", " : "",
+                                s->fields[__builtin_ctzll(rest)].name);
     if (present == 0)
         refuse(b, "required", "must have one of %s", names);
     else
         refuse(b, "conflict", "must have only one of %s", names);
+}
+
+void schema_check_given(struct schema_binding *b, const struct schema *s, uint64_t given)
+{
+    schema_bind_absent(b, s, given);
+    check_one_of(b, s, given);
 }
 
 static void bind_object(struct schema_binding *b, const struct schema *s, const json_t *value,
@@ -392,9 +381,9 @@ static void bind_object(struct schema_binding *b, const struct schema *s, const 
     const char *key;
     json_t *item;
     uint64_t given = 0; /* bit i: fields[i] */
-    must(s->fields_count <= 64);
+    schema_start(s, ret);
     json_object_foreach ((json_t *)value, key, item) {
-        const struct schema_field *field = field_of(s, key);
+        const struct schema_field *field = schema_field_of(s, key);
         size_t mark = pointer_push(b, str_of(key));
         if (field != NULL)
             bind_field(b, field, item, ret);
@@ -403,11 +392,7 @@ static void bind_object(struct schema_binding *b, const struct schema *s, const 
         given |= field != NULL ? UINT64_C(1) << (field - s->fields) : 0;
         pointer_pop(b, mark);
     }
-    for (size_t i = 0; i < s->fields_count; i++) {
-        if ((given >> i & 1) == 0)
-            bind_absent(b, &s->fields[i], ret);
-    }
-    check_one_of(b, s, value);
+    schema_check_given(b, s, given);
     if (s->json_offset >= 0)
         memcpy((char *)ret + s->json_offset, &value, sizeof(value));
 }
@@ -420,6 +405,19 @@ bool schema_bind(struct schema_binding *b, const struct schema *s, const json_t 
 
 /* ---- parameters */
 
+static void bind_text(struct schema_binding *b, const struct schema *s, struct str text, void *ret)
+{
+    int64_t number;
+    if (s->kind == SCHEMA_INTEGER && str_to_i64(text, &number))
+        schema_bind_integer(b, s, number, ret);
+    else if (s->kind == SCHEMA_BOOLEAN && (str_equal_c(text, "true") || str_equal_c(text, "false")))
+        *(bool *)ret = text.at[0] == 't';
+    else if (s->kind == SCHEMA_INTEGER || s->kind == SCHEMA_BOOLEAN || s->kind == SCHEMA_NUMBER)
+        refuse(b, "type", "must be %s", kind_text(s->kind));
+    else
+        schema_bind_word(b, s, text, ret);
+}
+
 bool schema_bind_text(struct schema_binding *b, const struct schema_field *field,
                       const char *pointer, struct str text, void *ret)
 {
@@ -430,13 +428,4 @@ bool schema_bind_text(struct schema_binding *b, const struct schema_field *field
         *((bool *)((char *)ret + field->has_offset)) = true;
     pointer_pop(b, 0);
     return b->errors_total == before;
-}
-
-void schema_bind_absent(struct schema_binding *b, const struct schema *s, const bool *is_given,
-                        void *ret)
-{
-    for (size_t i = 0; i < s->fields_count; i++) {
-        if (!is_given[i])
-            bind_absent(b, &s->fields[i], ret);
-    }
 }

@@ -77,8 +77,8 @@ struct schema {
     const char *id_prefix;
     const struct schema_field *fields;
     size_t fields_count;
-    const char *const *one_of; /* exactly one of these names must be there */
-    size_t one_of_count;
+    uint64_t required, one_of; /* of an object: bit i is fields[i]; exactly one of these */
+    const void *blank;         /* its C value with the defaults in; NULL: all zeros */
     const struct schema *item; /* of an array or a map */
     const struct schema *key;  /* of a map */
     size_t size;               /* of the C value */
@@ -94,7 +94,7 @@ struct schema_field {
     bool is_required;
     const char *not_supported;      /* the whole field */
     const char *true_not_supported; /* the value true of a boolean */
-    const char *default_text;       /* in the form of a query parameter */
+    const char *default_text;       /* in the form of a query parameter; the value is in blank */
 };
 
 #define SCHEMA_ERRORS_MAX   16
@@ -121,14 +121,21 @@ struct schema_binding {
  * wrong. */
 bool schema_bind(struct schema_binding *binding, const struct schema *schema, const json_t *value,
                  void *ret);
+/* The same straight from a text, for what is plain and flawless: true when `text` is JSON and fits,
+ * and `ret` holds what json_parse() and schema_bind() would have made of it. False says nothing
+ * about the text (it may be good, but have an escape, a fraction or another alphabet); binding and
+ * `ret` are spent then. Slices point into a copy of the text in the binding's memory. */
+bool schema_read(struct schema_binding *binding, const struct schema *schema, struct str text,
+                 void *ret);
 /* One parameter given as text; `pointer` names it in errors ("?limit"). `ret` is the whole struct.
  */
 bool schema_bind_text(struct schema_binding *binding, const struct schema_field *field,
                       const char *pointer, struct str text, void *ret);
-/* Fills the defaults of fields that `is_given` (by index) does not name, and refuses required ones.
- */
+/* Puts the defaults into a zeroed object, before anything is bound to it. */
+void schema_start(const struct schema *schema, void *ret);
+/* Refuses required fields that are not among those given (bit i: fields[i]). */
 void schema_bind_absent(struct schema_binding *binding, const struct schema *schema,
-                        const bool *is_given, void *ret);
+                        uint64_t given);
 /* Records an error at a pointer, for checks that span fields. Texts are copied. */
 void schema_refuse(struct schema_binding *binding, enum err_code err, const char *pointer,
                    const char *code, const char *detail);
