@@ -95,6 +95,13 @@ bool session_is_broken(const struct session *session); /* reopen before further 
 enum err_code session_begin(struct session *session);
 enum err_code session_commit(struct session *session);
 void session_rollback(struct session *session);
+/* One round trip for many statements: between the two, x_run() and session_begin() only send. A
+ * result is there after the flush, so `ret_result` must live that long; until then it is NULL. The
+ * flush returns the first failure: what was sent behind it has not run and leaves no result, what
+ * ran before may have left one, and an open transaction is lost as after any failure. A rollback
+ * ends a pipe that is open. */
+void session_pipe_open(struct session *session);
+MUST_USE enum err_code session_pipe_flush(struct session *session);
 /* Violated constraint of the last failure, "" if none. */
 const char *session_constraint(const struct session *session);
 /* SQLSTATE and message of the last failure, for the log; never for a client. */

@@ -1,4 +1,4 @@
-/* The two database lanes and the blocking session, against a real PostgreSQL. */
+/* The two database lanes, against a real PostgreSQL. */
 #include "tests/lib/test.h"
 
 #include <stdio.h>
@@ -495,57 +495,6 @@ static void a_full_queue_refuses(void **state)
     free(calls);
 }
 
-/* ---- the blocking session ---- */
-
-static void a_session_runs_commits_and_rolls_back(void **state)
-{
-    struct fixture *f = *state;
-    char why[128];
-    struct session *session = session_open(f->conninfo, "session", why, sizeof(why));
-    struct probe_add_in in[3] = {{.id = id_of(1), .amount = 1},
-                                 {.id = id_of(2), .amount = 2},
-                                 {.id = id_of(3), .amount = 13}};
-    struct sql_result *result = NULL;
-    assert_non_null(session);
-    assert_int_equal(session_begin(session), ERR_OK);
-    assert_int_equal(probe_add_run(session, in, 2, &result), ERR_OK);
-    assert_int_equal(sql_result_rows(result), 2);
-    struct probe_add_out out;
-    probe_add_row(result, 1, &out);
-    assert_int_equal(out.ord, 2);
-    sql_result_release(result);
-    assert_int_equal(session_commit(session), ERR_OK);
-    assert_int_equal(session_begin(session), ERR_OK);
-    assert_int_equal(probe_add_run(session, in, 3, NULL), ERR_INTERNAL);
-    assert_string_equal(session_constraint(session), "probe_amount_check");
-    assert_int_equal(probe_count_run(session, NULL), ERR_INTERNAL); /* the transaction is lost */
-    assert_string_equal(session_constraint(session), "probe_amount_check");
-    assert_int_equal(session_commit(session), ERR_INTERNAL);
-    assert_false(session_is_broken(session));
-    assert_int_equal(probe_add_run(session, in, 0, &result), ERR_OK); /* an empty batch */
-    assert_int_equal(sql_result_rows(result), 0);
-    sql_result_release(result);
-    assert_string_equal(pg_query_one(f->conninfo, "select count(*) from probe"), "2");
-    session_close(session);
-}
-
-static void a_session_whose_backend_dies_is_broken(void **state)
-{
-    struct fixture *f = *state;
-    char why[128];
-    struct session *session = session_open(f->conninfo, "session", why, sizeof(why));
-    assert_non_null(session);
-    assert_int_equal(session_begin(session), ERR_OK);
-    pg_query_one(f->conninfo, "select count(pg_terminate_backend(pid)) from pg_stat_activity"
-                              " where application_name = 'session'");
-    assert_int_equal(session_commit(session), ERR_DATABASE_BUSY);
-    assert_true(session_is_broken(session));
-    assert_int_equal(probe_count_run(session, NULL), ERR_DATABASE_BUSY);
-    session_close(session);
-    assert_null(session_open("host=/nowhere", "session", why, sizeof(why)));
-    assert_true(why[0] != '\0');
-}
-
 #define ON_DB(test) cmocka_unit_test_setup_teardown(test, open_db, close_db)
 
 int main(void)
@@ -565,8 +514,6 @@ int main(void)
         ON_DB(a_killed_server_fails_fast_and_is_found_again),
         ON_DB(a_stuck_connection_is_given_up),
         ON_DB(a_full_queue_refuses),
-        ON_DB(a_session_runs_commits_and_rolls_back),
-        ON_DB(a_session_whose_backend_dies_is_broken),
     };
     return cmocka_run_group_tests_name("io_db", tests, NULL, NULL);
 }
