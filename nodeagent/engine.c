@@ -140,6 +140,30 @@ static enum engine_outcome outcome_of(int status)
     return status == 409 ? ENGINE_CONFLICT : ENGINE_REFUSED;
 }
 
+bool engine_blames_author(enum engine_outcome outcome, const char *why)
+{
+    static const char *const marks[] = {
+        "container process: exec: ",        /* runc: no such command, or none that may run */
+        "container process caused: exec: ", /* runc before 1.0 */
+        "container init: exec: ",           /* runc since 1.2 */
+        "container process: chdir",         /* runc: working_dir */
+        "container init: chdir",
+        "executable file `",           /* crun: no such command, */
+        "open executable",             /* or none that may run */
+        "exec container process",      /* crun: another machine's, or no interpreter */
+        "chdir to `",                  /* crun: working_dir */
+        "does not exist on container", /* Podman: working_dir is not there, */
+        "but is not a directory",      /* or is a file */
+        "unable to find user",         /* both */
+        "no command or entrypoint",    /* Podman */
+        "o command specified",         /* Docker */
+    };
+    for (size_t i = 0; outcome == ENGINE_REFUSED && i < ARRAY_COUNT(marks); i++)
+        if (strstr(why, marks[i]))
+            return true;
+    return false;
+}
+
 /* The reply is filled, and the caller's to finish, only on ENGINE_OK. */
 static enum engine_outcome api(struct engine *engine, const struct api_call *call,
                                struct http_reply *ret_reply, char ret_why[ENGINE_WHY_SIZE])

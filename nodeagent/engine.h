@@ -104,6 +104,12 @@ MUST_USE enum engine_outcome engine_exec(struct engine *engine, const char *id,
                                          int *ret_exit_code);
 /* Pure helpers, open for tests. */
 int64_t engine_time_parse(struct str rfc3339); /* us; 0 for the engines' "never" and for nonsense */
+/* Was a container refused for what its author wrote, which no machine can run: a command, user or
+ * working directory that the image lacks, or no command at all? An absent engine, 404 and 409
+ * never say so. Beyond that words are all there is: Podman answers every refusal with 500, leaves
+ * the exit code at 0 and calls each missing file the same cause, be it the tenant's command or a
+ * device of ours; Docker's 400 is its own reading of the same words, and counts our mounts too. */
+bool engine_blames_author(enum engine_outcome outcome, const char *why);
 /* The last line of a pull's answer decides; IMAGE_PRESENT when it holds no error. */
 enum image_outcome engine_pull_verdict(struct str answer, char ret_why[ENGINE_WHY_SIZE]);
 

@@ -123,22 +123,6 @@ static enum run_outcome engine_run_fetch(struct run *run, const struct run_plan 
     must_not_reach();
 }
 
-/* What the manifest names is not in the image, or neither of them names a command: its author's
- * mistake on any machine, and told by the engines and their runtimes in words only. */
-static bool is_authors_mistake(const char *why)
-{
-    static const char *const marks[] = {
-        "container process: exec: ", "container process caused: exec: ", /* runc, new and old */
-        "container process: chdir",  "does not exist on container",      /* working_dir */
-        "executable file `",         "unable to find user",              /* crun; user */
-        "no command or entrypoint",  "o command specified",              /* Podman; Docker */
-    };
-    for (size_t i = 0; i < ARRAY_COUNT(marks); i++)
-        if (strstr(why, marks[i]))
-            return true;
-    return false;
-}
-
 /* An engine that cannot place the container in our cgroup still runs it, with less to measure. */
 static enum run_outcome engine_run_create(struct run *run, const struct run_plan *plan)
 {
@@ -169,7 +153,7 @@ static enum run_outcome engine_run_create(struct run *run, const struct run_plan
     }
     if (outcome == ENGINE_OK)
         return RUN_DONE;
-    bool is_mistake = outcome == ENGINE_REFUSED && is_authors_mistake(why);
+    bool is_mistake = engine_blames_author(outcome, why);
     fail(run, is_mistake ? "command_failed" : "container_create_failed", why);
     return RUN_FAILED;
 }
@@ -212,7 +196,7 @@ static enum run_outcome engine_run_start(struct run *run)
     output_attach(own);
     enum engine_outcome outcome = engine_container_start(own->engine, run->container_id, why);
     if (outcome != ENGINE_OK || own->output_fd < 0) {
-        bool is_refused = outcome == ENGINE_REFUSED && is_authors_mistake(why);
+        bool is_refused = engine_blames_author(outcome, why);
         fail(run, is_refused ? "command_failed" : "container_create_failed", why);
         return RUN_FAILED;
     }

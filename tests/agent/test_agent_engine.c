@@ -201,6 +201,90 @@ static void a_refusal_keeps_the_engines_sentence(void **state)
     rig_end(&rig);
 }
 
+/* As the engines and runtimes say it; Podman's with runc were read off 4.3.1. */
+#define RUNC "runc create failed: unable to start container process: "
+#define SHIM "failed to create shim task: OCI runtime create failed: " RUNC
+static const struct refusal {
+    int status;
+    bool is_mistake;
+    const char *message;
+} refusals[] = {
+    /* Podman with runc */
+    {500, true,
+     "runc: " RUNC "exec: '/nope': stat /nope: no such file or directory: OCI "
+     "runtime attempted to invoke a command that was not found"},
+    {500, true,
+     "runc: " RUNC "exec: 'nope': executable file not found in $PATH: OCI runtime "
+     "attempted to invoke a command that was not found"},
+    {500, true, "runc: " RUNC "exec: '/etc': permission denied: OCI permission denied"},
+    {500, true, "unable to find user x: no matching entries in passwd file"},
+    {500, true, "workdir '/a' does not exist on container 97ca"},
+    {500, true, "workdir '/etc/passwd' exists on container 97ca, but is not a directory"},
+    {500, true,
+     "container create: no command or entrypoint provided, and no CMD or ENTRYPOINT "
+     "from image"},
+    /* Podman with crun */
+    {500, true,
+     "crun: executable file `/nope` not found in $PATH: No such file or directory: "
+     "OCI runtime attempted to invoke a command that was not found"},
+    {500, true, "crun: open executable: Permission denied: OCI permission denied"},
+    {500, true, "crun: exec container process `/x`: Exec format error: OCI runtime error"},
+    {500, true,
+     "crun: chdir to `/a`: No such file or directory: OCI runtime attempted to "
+     "invoke a command that was not found"},
+    /* Docker */
+    {400, true,
+     "OCI runtime create failed: container_linux.go:380: starting container process "
+     "caused: exec: 'nope': executable file not found in $PATH: unknown"},
+    {400, true, SHIM "exec: '/etc': permission denied: unknown"},
+    {400, true,
+     SHIM "error during container init: exec: 'nope': executable file not found in "
+          "$PATH: unknown"},
+    {400, true,
+     SHIM "error during container init: chdir to cwd ('/a') set in config.json "
+          "failed: not a directory: unknown"},
+    {400, true, "No command specified"},
+    {400, true, "no command specified"},
+    {500, true, "unable to find user x: no matching entries in passwd file"},
+    /* The machine's own faults, in much the same words */
+    {500, false, "netavark: No such file or directory (os error 2)"},
+    {500, false, "container create: stat /dev/nvidia0: no such file or directory"},
+    {500, false,
+     "crun: cgroups in hybrid mode not supported, drop all controllers from "
+     "cgroupv2: OCI runtime error"},
+    {500, false, "crun: mount `/x` to `/y`: Permission denied: OCI permission denied"},
+    {500, false, "error setting rlimit type 7: operation not permitted"},
+    {400, false,
+     SHIM "error during container init: error mounting '/x' to rootfs at '/y': not "
+          "a directory: Are you trying to mount a directory onto a file (or vice-versa)?"},
+    {500, false,
+     "error gathering device information while adding custom device '/dev/dri': no "
+     "such file or directory"},
+    {500, false, "could not select device driver '' with capabilities: [[gpu]]"},
+    /* What another answer says is not about a refusal. */
+    {404, false, "No such container: exec container process"},
+    {409, false, "container process: exec: is in use"},
+    {500, false, ""},
+};
+
+static void the_author_is_blamed_for_nothing_but_his_manifest(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
+        char body[512], why[ENGINE_WHY_SIZE];
+        assert_true(str_format(body, sizeof(body), "{\"message\":\"%s\"}", refusals[i].message));
+        const struct engine_row script[] = {
+            DOCKER, {"POST /v1.41/containers/c1/start", refusals[i].status, body}};
+        struct rig rig = rig_of(script, ARRAY_COUNT(script));
+        enum engine_outcome outcome = engine_container_start(rig.engine, "c1", why);
+        bool is_mistake = engine_blames_author(outcome, why);
+        rig_end(&rig);
+        if (is_mistake != refusals[i].is_mistake)
+            fail_msg("%d %s: blamed: %d", refusals[i].status, refusals[i].message, is_mistake);
+    }
+    assert_false(engine_blames_author(ENGINE_UNREACHABLE, "unable to find user"));
+}
+
 static void a_state_is_read_whole(void **state)
 {
     (void)state;
@@ -433,6 +517,7 @@ int main(void)
         cmocka_unit_test(what_one_tenant_had_pulled_another_does_not_get_unasked),
         cmocka_unit_test(an_image_is_named_by_its_id_on_both_engines),
         cmocka_unit_test(a_refusal_keeps_the_engines_sentence),
+        cmocka_unit_test(the_author_is_blamed_for_nothing_but_his_manifest),
         cmocka_unit_test(a_state_is_read_whole),
         cmocka_unit_test(our_containers_are_listed_by_label),
         cmocka_unit_test(times_of_the_engines_are_understood),
