@@ -152,6 +152,17 @@ class Batch:
         return sum(lease["gross_uusd"] for lease in self.leases)
 
 
+def price_reason(ladder):
+    """Why what was sold costs what it costs: a threshold is the score of an ask that lost, or a buyer's own offer."""
+    lost = {step["score_uusd_per_hour"] for step in ladder["supply"] if step.get("threshold_uusd_per_hour") is None}
+    thresholds = [t for t in (step.get("threshold_uusd_per_hour") for step in ladder["supply"]) if t is not None]
+    offers = sum(t not in lost for t in thresholds)
+    if not offers:
+        return "an ask that lost set each price; what a place adds is taken off"
+    who = "each tile pays what it" if offers == len(thresholds) else f"{offers} of {len(thresholds)} tiles pay what they"
+    return f"too few asks lost to set a price: {who} offered in this round, net of the fee; one more seller would change that"
+
+
 def ladders_show(auditor, batch, shown):
     """The rounds that awarded leases of this batch, as only an auditor may see them."""
     for number in sorted({lease["round"] for lease in batch.leases} - shown):
@@ -174,6 +185,7 @@ def ladders_show(auditor, batch, shown):
             for wish in lot["ladder"]["demand"]:
                 print(f"  wanted {wish['wanted']} at up to {usd(wish['net_reserve_uusd_per_hour'])} net: "
                       f"got {wish['awarded']}")
+            print(f"  {price_reason(lot['ladder'])}")
 
 
 def progress_show(batch, began):
