@@ -19,13 +19,23 @@ with edge as materialized (
 )
 select edge.xmin::text::int8 as horizon_xact,
     exists (select from events e where e.account_id = $1 and e.xact >= edge.xmin) as is_held_back,
-    e.xact::text::int8 as xact, e.event_id, e.kind, e.workload_id, e.lease_id, e.node_id, e.data, e.at
+    e.xact::text::int8 as xact, e.event_id, e.kind, e.workload_id, e.lease_id,
+    coalesce(e.node_id, l.node_id) as node_id, case
+        when e.nth is null then e.data
+        when l.lease_id is not null then jsonb_build_object('state', 'awarded', 'replica_index', l.replica_index,
+            'epoch', l.epoch, 'region', l.region, 'class', l.class, 'is_simulated', l.is_simulated,
+            'price_uusd_per_hour', l.price_uusd_per_hour, 'round', l.round)
+        when e.version is not null then jsonb_build_object('name', w.name, 'state', 'starting',
+            'status_reason', null, 'version', e.version,
+            'replicas_auctioning', w.replicas - e.starting_count - e.ended_count,
+            'replicas_starting', e.starting_count, 'replicas_running', 0, 'replicas_ended', e.ended_count)
+        else jsonb_build_object('name', w.name, 'state', 'auctioning', 'version', 1,
+            'replicas_auctioning', w.replicas) end as data, e.at
 from edge
 left join lateral (
-    select v.xact, v.event_id + coalesce(m.nth - 1, 0) as event_id, v.kind,
-        coalesce(m.workload_id, v.workload_id) as workload_id, v.lease_id, v.node_id,
-        case when m.workload_id is null then v.data else jsonb_build_object('name', w.name,
-            'state', 'auctioning', 'version', 1, 'replicas_auctioning', w.replicas) end as data, v.at
+    select v.xact, v.event_id + coalesce(m.nth - 1, 0) as event_id, v.kind, m.nth,
+        coalesce(m.workload_id, v.workload_id) as workload_id, coalesce(m.lease_id, v.lease_id) as lease_id,
+        v.node_id, m.version, m.starting_count, m.ended_count, v.data, v.at
     from (
         select *
         from events v
@@ -36,10 +46,12 @@ left join lateral (
             and ($4 is null or v.workload_id = $4 or $4 = any (v.workload_ids))
         order by v.xact, v.event_id
         limit $5 + 1) v -- of the first, the wanted member may stand before the cursor
-    left join lateral unnest(v.workload_ids) with ordinality m (workload_id, nth) on true
-    left join workloads w on w.workload_id = m.workload_id
+    left join lateral unnest(v.workload_ids, v.lease_ids, v.versions, v.starting_counts, v.ended_counts)
+        with ordinality m (workload_id, lease_id, version, starting_count, ended_count, nth) on true
     where (v.xact, v.event_id + coalesce(m.nth - 1, 0)) > ($2::text::xid8, $3)
         and ($4 is null or coalesce(m.workload_id, v.workload_id) = $4)
-    order by v.xact, v.event_id + coalesce(m.nth - 1, 0)
+    order by v.xact, v.event_id, m.nth
     limit $5) e on true
+left join leases l on e.nth is not null and l.lease_id = e.lease_id
+left join workloads w on e.nth is not null and e.lease_id is null and w.workload_id = e.workload_id
 order by e.xact, e.event_id;
