@@ -58,7 +58,8 @@ const struct command commands_account[] = {
     {"key create", "NAME", "Create an API key; its secret is printed once",
      "  undercut key create ci --scopes workloads:read,workloads:write --expires 90d\n",
      key_options, key_create, 1, 1},
-    {"key rm", "KEY", "Revoke an API key", "  undercut key rm key_01j...\n", NULL, key_rm, 1, 1},
+    {"key rm", "KEY", "Revoke an API key; its tokens work up to 10 min more",
+     "  undercut key rm key_01j...\n", NULL, key_rm, 1, 1},
     {"token", "", "Exchange the key for a short-lived token", "  undercut token --ttl 5m\n",
      token_options, token, 0, 0},
     {"admin credit", "ACCOUNT USD", "Credit an account (scope admin)",
@@ -281,7 +282,8 @@ static int key_rm(struct cli *cli, const struct args *args)
     struct reply reply;
     int code = call_api(cli, &(struct call){.method = "DELETE", .path = path.at}, &reply);
     if (code == EXIT_OK && !cli->is_curl)
-        fputs("revoked\n", stderr);
+        fputs("revoked within 10 s; tokens made from it work until they expire, 10 min at most\n",
+              stderr);
     reply_finish(&reply);
     buf_finish(&path);
     return code;

@@ -77,6 +77,8 @@ class AuthTest(ApiCase):
         http.delete(f"/v1/api-keys/{made['key_id']}")
         for thief in (token, stolen):
             self.refused(401, "unauthenticated", thief.post, "/v1/api-keys", {"name": "heir", "scopes": ["keys:write"]})
+        self.refused(401, "unauthenticated", token.post, "/v1/tokens")
+        self.assertEqual(token.get("/v1/account")["account_id"], http.account_id)  # as the contract says of tokens
         self.assertNotIn("heir", [k["name"] for k in http.get("/v1/api-keys")["data"]])
 
     def test_an_expired_key_is_refused(self):
