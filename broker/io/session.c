@@ -166,6 +166,13 @@ void session_pipe_open(struct session *session)
     session->pipe_err = session->is_broken ? ERR_DATABASE_BUSY : ERR_OK;
 }
 
+void session_pipe_push(struct session *session)
+{
+    must(session->is_piping);
+    if (session->pipe_err == ERR_OK && PQflush(session->pg) != 0)
+        pipe_fail(session, NULL);
+}
+
 enum err_code session_pipe_flush(struct session *session)
 {
     must(session->is_piping);

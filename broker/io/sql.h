@@ -99,8 +99,10 @@ void session_rollback(struct session *session);
  * result is there after the flush, so `ret_result` must live that long; until then it is NULL. The
  * flush returns the first failure: what was sent behind it has not run and leaves no result, what
  * ran before may have left one, and an open transaction is lost as after any failure. A rollback
- * ends a pipe that is open. */
+ * ends a pipe that is open. session_pipe_push() lets the server begin with what was sent so far.
+ */
 void session_pipe_open(struct session *session);
+void session_pipe_push(struct session *session);
 MUST_USE enum err_code session_pipe_flush(struct session *session);
 /* Violated constraint of the last failure, "" if none. */
 const char *session_constraint(const struct session *session);

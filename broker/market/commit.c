@@ -86,12 +86,15 @@ static enum err_code commit_load_supply(struct commit *commit)
 static enum err_code commit_load(struct commit *commit)
 {
     const struct demand_query query = {.market = commit->world->office->name,
-                                       .round = commit->round->round,
-                                       .only_now = commit->round->kind == RECORD_NOW};
-    enum err_code err = demand_load(commit->world->office->session, &query, &commit->demands);
-    if (err != ERR_OK || commit->demands.count == 0)
+                                       .round = commit->round->round};
+    struct sql_result *rows = commit->round->wishes;
+    enum err_code err = ERR_OK;
+    if (rows == NULL)
+        err = demand_read(commit->world->office->session, &query, &rows);
+    if (err != ERR_OK)
         return err;
-    return commit_load_supply(commit);
+    commit->demands = demands_of(rows, commit->round->kind == RECORD_NOW);
+    return commit->demands.count > 0 ? commit_load_supply(commit) : ERR_OK;
 }
 
 /* Somebody goes unserved from a shelf: what came free meanwhile may serve him. */
@@ -206,10 +209,9 @@ static void party_add(struct round_report *report, const struct lease_parties *p
 }
 
 /* Whoever holds what was won has to leave: it is told so in the transaction that sells it. */
-static enum err_code notices_store(struct commit *commit)
+static void notices_store(struct commit *commit, struct sql_result **ret_noticed)
 {
-    uint32_t count =
-        commit->guard.holders != NULL ? (uint32_t)sql_result_rows(commit->guard.holders) : 0;
+    uint32_t count = (uint32_t)sql_result_rows(commit->guard.holders);
     struct lease_interrupt_in *rows = array_of(count, sizeof(*rows));
     for (uint32_t i = 0; i < count; i++) {
         struct award_lock_holders_out row;
@@ -220,20 +222,19 @@ static enum err_code notices_store(struct commit *commit)
                                                        .tier = row.tier,
                                                        .stop_grace_s = row.stop_grace_s});
     }
-    struct sql_result *result = NULL;
-    enum err_code err =
-        count == 0 ? ERR_OK
-                   : lease_interrupt_run(commit->world->office->session, rows, count, &result);
-    for (int i = 0; err == ERR_OK && count > 0 && i < sql_result_rows(result); i++) {
+    lease_interrupt_run(commit->world->office->session, rows, count, ret_noticed);
+    free(rows);
+}
+
+static void notices_report(struct commit *commit, const struct sql_result *noticed)
+{
+    for (int i = 0; noticed != NULL && i < sql_result_rows(noticed); i++) {
         struct lease_interrupt_out row;
-        lease_interrupt_row(result, i, &row);
+        lease_interrupt_row(noticed, i, &row);
         party_add(commit->report, &(struct lease_parties){row.workload_id, row.account_id,
                                                           row.operator_account_id, row.node_id});
         commit->report->noticed_count++;
     }
-    sql_result_release(result);
-    free(rows);
-    return err;
 }
 
 static void sold_note(struct round_report *report, const struct supply_block *block)
@@ -242,7 +243,7 @@ static void sold_note(struct round_report *report, const struct supply_block *bl
         report->devices[report->devices_count++] = block->devices[i].device_id;
 }
 
-static enum err_code awards_store(struct commit *commit)
+static void awards_store(struct commit *commit, struct sql_result **ret_awarded)
 {
     uint32_t count = commit->clearing.awards_count;
     struct award_store_in *rows = array_of(count, sizeof(*rows));
@@ -259,15 +260,10 @@ static enum err_code awards_store(struct commit *commit)
                                       .node_id = award->block->node->node_id,
                                   });
     }
-    struct sql_result *result = NULL;
-    enum err_code err = award_store_run(commit->world->office->session, rows, count, &result);
-    if (err == ERR_OK)
-        must((uint32_t)sql_result_rows(result) == count);
-    sql_result_release(result);
+    award_store_run(commit->world->office->session, rows, count, ret_awarded);
     free(rows);
     free(devices);
     commit->report->awards_count = count;
-    return err;
 }
 
 static int uuid_order(const void *a, const void *b)
@@ -319,7 +315,7 @@ static struct lot_round_store_in lot_row(const struct commit *commit, const stru
     };
 }
 
-static enum err_code lots_store(struct commit *commit)
+static void lots_store(struct commit *commit)
 {
     const struct round_clearing *clearing = &commit->clearing;
     struct lot_round_store_in *rows = array_of(clearing->lots_count, sizeof(*rows));
@@ -330,40 +326,47 @@ static enum err_code lots_store(struct commit *commit)
         commit->report->blocks_count += lot->blocks_count;
     }
     commit->report->lots_count = clearing->lots_count;
-    enum err_code err = ERR_OK;
-    if (count > 0)
-        err = lot_round_store_run(commit->world->office->session, rows, count, NULL);
+    lot_round_store_run(commit->world->office->session, rows, count, NULL);
     free(rows);
-    return err;
 }
 
-static enum err_code record_store(struct commit *commit)
+static void record_store(struct commit *commit)
 {
     const struct frozen_round *round = commit->round;
     const char *market = commit->world->office->name;
     struct buf record = {0};
     round_record(&commit->clearing, frozen_round_head(round, market, commit->world->fee_bp),
                  &record);
-    enum err_code err = round_end(commit->world->office, round, buf_str(&record),
-                                  (int32_t)commit->clearing.awards_count);
+    round_end(commit->world->office, round, buf_str(&record),
+              (int32_t)commit->clearing.awards_count);
     buf_finish(&record);
-    return err;
 }
 
+/* In one trip; the server makes the leases while the record is written here. */
 static enum err_code commit_store(struct commit *commit)
 {
-    enum err_code err = ERR_OK;
+    struct session *session = commit->world->office->session;
+    struct sql_result *noticed = NULL, *awarded = NULL;
     uint32_t count = commit->clearing.awards_count;
     uint32_t held_max =
         commit->guard.holders != NULL ? (uint32_t)sql_result_rows(commit->guard.holders) : 0;
     commit->report->parties = array_of(count + held_max, sizeof(struct lease_parties));
+    session_pipe_open(session);
+    if (held_max > 0)
+        notices_store(commit, &noticed);
     if (count > 0)
-        err = notices_store(commit);
+        awards_store(commit, &awarded);
+    session_pipe_push(session);
+    if (commit->clearing.lots_count > 0)
+        lots_store(commit);
+    record_store(commit);
+    enum err_code err = session_pipe_flush(session); /* knows what failed */
     if (err == ERR_OK && count > 0)
-        err = awards_store(commit);
-    if (err == ERR_OK)
-        err = lots_store(commit);
-    return err == ERR_OK ? record_store(commit) : err;
+        must((uint32_t)sql_result_rows(awarded) == count);
+    notices_report(commit, noticed);
+    sql_result_release(noticed);
+    sql_result_release(awarded);
+    return err;
 }
 
 enum err_code round_complete(const struct round_world *world, const struct frozen_round *round,

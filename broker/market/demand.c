@@ -67,25 +67,27 @@ static void demand_take(struct demand *demand, const struct demand_load_out *row
     demand->regions_count = list_split(row->regions, demand->regions);
 }
 
-enum err_code demand_load(struct session *session, const struct demand_query *query,
-                          struct demands *ret_demands)
+enum err_code demand_read(struct session *session, const struct demand_query *query,
+                          struct sql_result **ret_rows)
 {
-    const struct demand_load_in in = {
-        .market = str_of(query->market), .round = query->round, .only_now = query->only_now};
-    struct sql_result *rows = NULL;
-    enum err_code err = demand_load_run(session, &in, &rows);
-    if (err != ERR_OK)
-        return err;
-    uint32_t count = (uint32_t)sql_result_rows(rows);
-    *ret_demands = (struct demands){.rows = rows, .count = count};
-    ret_demands->at = calloc(count ? count : 1, sizeof(struct demand));
-    must(ret_demands->at != NULL);
-    for (uint32_t i = 0; i < count; i++) {
+    const struct demand_load_in in = {.market = str_of(query->market),
+                                      .round = query->round,
+                                      .has_round = query->round != 0,
+                                      .only_now = query->only_now};
+    return demand_load_run(session, &in, ret_rows);
+}
+
+struct demands demands_of(struct sql_result *rows, bool only_now)
+{
+    struct demands demands = {.rows = rows, .count = (uint32_t)sql_result_rows(rows)};
+    demands.at = calloc(demands.count ? demands.count : 1, sizeof(struct demand));
+    must(demands.at != NULL);
+    for (uint32_t i = 0; i < demands.count; i++) {
         struct demand_load_out row;
         demand_load_row(rows, (int)i, &row);
-        demand_take(&ret_demands->at[i], &row, query->only_now);
+        demand_take(&demands.at[i], &row, only_now);
     }
-    return ERR_OK;
+    return demands;
 }
 
 void demand_finish(struct demands *demands)

@@ -1,6 +1,6 @@
 /* demand.h - who wants blocks in a round, at which price, and in which lot.
  *
- * one thread (the leader's). demand_load() reads; the rest is pure. Rows belong to the demand and
+ * one thread (the leader's). demand_read() reads; the rest is pure. Rows belong to the demand and
  * live until demand_finish().
  *
  * What a workload brings: k replicas that wait, kmin of them at least, and r, the net of what it
@@ -62,12 +62,14 @@ struct demands {
 
 struct demand_query {
     const char *market;
-    int64_t round;
+    int64_t round; /* 0: the one closed last */
     bool only_now;
 };
 
-MUST_USE enum err_code demand_load(struct session *session, const struct demand_query *query,
-                                   struct demands *ret_demands);
+/* Reads the rows that demands_of() takes over; in a pipe they are there after its flush. */
+enum err_code demand_read(struct session *session, const struct demand_query *query,
+                          struct sql_result **ret_rows);
+struct demands demands_of(struct sql_result *rows, bool only_now);
 void demand_finish(struct demands *demands);
 
 /* Whether somebody wants spot, or (false) a higher tier. */

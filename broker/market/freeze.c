@@ -1,6 +1,7 @@
-/* The happy path is: wait for arrivals, take the round's number and a link, fix the seed, and later
- * store the record and its leaf. Failure modes are: another epoch in office or a link that was
- * spent (no row), and a round that was left frozen, which is voided with a record of its own.
+/* The happy path is: in one trip wait for arrivals, take the round's number and a link and read
+ * what stands in it; fix the seed, and later store the record and its leaf. Failure modes are:
+ * another epoch in office or a link that was spent (no row), and a round that was left frozen,
+ * which is voided with a record of its own.
  */
 #include "broker/market/freeze.h"
 
@@ -9,6 +10,7 @@
 
 #include "broker/base/log.h"
 #include "broker/base/merkle.h"
+#include "broker/market/demand.h"
 #include "broker/market/round.h"
 #include "broker/market/transcript.h"
 #include "gen/broker/market/freeze.sql.h"
@@ -18,48 +20,51 @@ static struct str bytes_of(const struct sha256 *hash)
     return (struct str){(const char *)hash->bytes, sizeof(hash->bytes)};
 }
 
-static enum err_code arrivals_wait(struct office *office)
+struct opening { /* the answers of one trip */
+    struct sql_result *round, *arrivals, *wishes;
+};
+
+/* BEGIN, the wait for arrivals, the round's number and what stands in it; of a round of those who
+ * want an award now also who they are. */
+static enum err_code opening_ask(struct office *office, const struct seed_chain *chain,
+                                 enum record_kind kind, struct opening *opening)
 {
-    const struct arrivals_lock_in in = {.market = str_of(office->name)};
-    return arrivals_lock_run(office->session, &in, NULL);
+    struct session *session = office->session;
+    const struct str market = str_of(office->name);
+    const struct arrivals_lock_in lock = {.market = market};
+    const struct round_open_in open = {.market = market,
+                                       .epoch = office->epoch,
+                                       .chain_id = chain->chain_id,
+                                       .chain_index = chain->next_index};
+    const struct round_arrivals_in arrivals = {.market = market};
+    const struct demand_query wishes = {.market = office->name, .only_now = true};
+    session_pipe_open(session);
+    session_begin(session);
+    arrivals_lock_run(session, &lock, NULL);
+    round_open_run(session, &open, &opening->round);
+    round_arrivals_run(session, &arrivals, &opening->arrivals);
+    if (kind == RECORD_NOW)
+        demand_read(session, &wishes, &opening->wishes);
+    return session_pipe_flush(session); /* knows what failed */
 }
 
-static enum err_code round_take_number(struct office *office, const struct seed_chain *chain,
-                                       int64_t *ret_round)
+static void opening_finish(struct opening *opening)
 {
-    const struct round_open_in in = {.market = str_of(office->name),
-                                     .epoch = office->epoch,
-                                     .chain_id = chain->chain_id,
-                                     .chain_index = chain->next_index};
-    struct sql_result *result = NULL;
-    enum err_code err = round_open_run(office->session, &in, &result);
-    if (err != ERR_OK)
-        return err;
-    bool is_open = sql_result_rows(result) > 0;
-    if (is_open) {
-        struct round_open_out row;
-        round_open_row(result, 0, &row);
-        *ret_round = row.round;
-    }
-    sql_result_release(result);
-    return is_open ? ERR_OK : ERR_NO_LEADER;
+    sql_result_release(opening->round);
+    sql_result_release(opening->arrivals);
+    sql_result_release(opening->wishes);
 }
 
-static enum err_code arrivals_gather(struct office *office, struct frozen_round *round)
+static void arrivals_gather(const struct sql_result *arrivals, struct frozen_round *round)
 {
-    const struct round_arrivals_in in = {.market = str_of(office->name), .round = round->round};
-    struct sql_result *result = NULL;
-    enum err_code err = round_arrivals_run(office->session, &in, &result);
-    if (err != ERR_OK)
-        return err;
-    round->arrivals_count = sql_result_rows(result);
+    round->arrivals_count = sql_result_rows(arrivals);
     size_t count = (size_t)round->arrivals_count;
     struct sha256 *leaves = malloc((count ? count : 1) * sizeof(struct sha256));
     must(leaves != NULL);
     for (int32_t i = 0; i < round->arrivals_count; i++) {
         struct round_arrivals_out row;
         struct sha256 message;
-        round_arrivals_row(result, i, &row);
+        round_arrivals_row(arrivals, i, &row);
         must(row.message_sha256.len == sizeof(message));
         memcpy(&message, row.message_sha256.at, sizeof(message));
         round->has_asks |= str_equal_c(row.kind, "ask") || str_equal_c(row.kind, "withdraw") ||
@@ -68,8 +73,6 @@ static enum err_code arrivals_gather(struct office *office, struct frozen_round 
     }
     round->arrivals_root = merkle_root(leaves, count);
     free(leaves);
-    sql_result_release(result);
-    return ERR_OK;
 }
 
 static void seed_fix(const char *market, struct frozen_round *round)
@@ -81,33 +84,44 @@ static void seed_fix(const char *market, struct frozen_round *round)
     round->seed = seed_of(&parts);
 }
 
+static enum err_code round_row_store(struct office *office, const struct frozen_round *round)
+{
+    const struct round_freeze_in in = {
+        .market = str_of(office->name),
+        .round = round->round,
+        .kind = round->kind == RECORD_NOW ? STR("now") : STR("auction"),
+        .epoch = office->epoch,
+        .inputs_root = bytes_of(&round->arrivals_root),
+        .arrivals_count = round->arrivals_count,
+        .chain_id = round->chain_id,
+        .chain_index = round->chain_index,
+    };
+    return round_freeze_run(office->session, &in, NULL);
+}
+
 enum err_code round_begin(struct office *office, struct seed_chain *chain, enum record_kind kind,
                           struct frozen_round *ret_round)
 {
-    struct frozen_round round = {.kind = kind,
-                                 .chain_id = chain->chain_id,
-                                 .chain_index = chain->next_index,
-                                 .chain_value = chain->links[chain->next_index]};
-    enum err_code err = arrivals_wait(office);
-    if (err == ERR_OK)
-        err = round_take_number(office, chain, &round.round);
-    if (err == ERR_OK)
-        err = arrivals_gather(office, &round);
-    if (err != ERR_OK)
-        return err;
-    seed_fix(office->name, &round);
-    const struct round_freeze_in in = {
-        .market = str_of(office->name),
-        .round = round.round,
-        .kind = kind == RECORD_NOW ? STR("now") : STR("auction"),
-        .epoch = office->epoch,
-        .inputs_root = bytes_of(&round.arrivals_root),
-        .arrivals_count = round.arrivals_count,
-        .chain_id = round.chain_id,
-        .chain_index = round.chain_index,
-    };
-    err = round_freeze_run(office->session, &in, NULL);
-    *ret_round = round;
+    struct opening opening = {.round = NULL};
+    *ret_round = (struct frozen_round){.kind = kind,
+                                       .chain_id = chain->chain_id,
+                                       .chain_index = chain->next_index,
+                                       .chain_value = chain->links[chain->next_index]};
+    enum err_code err = opening_ask(office, chain, kind, &opening);
+    if (err == ERR_OK && sql_result_rows(opening.round) == 0)
+        err = ERR_NO_LEADER;
+    if (err == ERR_OK) {
+        struct round_open_out row;
+        round_open_row(opening.round, 0, &row);
+        ret_round->round = row.round;
+        arrivals_gather(opening.arrivals, ret_round);
+        seed_fix(office->name, ret_round);
+        ret_round->wishes = opening.wishes;
+        opening.wishes = NULL;
+    }
+    if (err == ERR_OK && kind != RECORD_NOW)
+        err = round_row_store(office, ret_round);
+    opening_finish(&opening);
     return err;
 }
 
@@ -138,11 +152,7 @@ static enum err_code round_log(struct office *office, struct round_finish_in *in
     in->leaf_sha256 = bytes_of(&leaf.leaf);
     in->root_sha256 = bytes_of(&leaf.root);
     in->nodes = (struct str){(const char *)leaf.nodes, leaf.nodes_len};
-    struct sql_result *result = NULL;
-    enum err_code err = round_finish_run(office->session, in, &result);
-    bool is_done = err == ERR_OK && sql_result_rows(result) == 1;
-    sql_result_release(result);
-    return err == ERR_OK && !is_done ? ERR_CONFLICT : err;
+    return round_finish_run(office->session, in, NULL);
 }
 
 enum err_code round_end(struct office *office, const struct frozen_round *round, struct str record,
@@ -162,7 +172,9 @@ enum err_code round_end(struct office *office, const struct frozen_round *round,
         .opening_secret = bytes_of(&secret),
         .awards_count = awards_count,
     };
-    enum err_code err = round_log(office, &in, buf_str(&body));
+    enum err_code err = round->kind == RECORD_NOW ? round_row_store(office, round) : ERR_OK;
+    if (err == ERR_OK)
+        err = round_log(office, &in, buf_str(&body));
     buf_finish(&body);
     return err;
 }

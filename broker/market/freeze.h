@@ -21,11 +21,12 @@ struct frozen_round {
     int64_t chain_id;
     int32_t chain_index;
     struct sha256 arrivals_root, chain_value, seed;
+    struct sql_result *wishes; /* NOW: whom it is for, as demands_of() takes it; else NULL */
     bool is_link_lost; /* a void round whose chain cannot be opened: value and seed are zeros */
 };
 
-/* Inside BEGIN, without office_begin(): renews the office as its fence. ERR_NO_LEADER: not in
- * office. */
+/* Begins a transaction, without office_begin(): renews the office as its fence. ERR_NO_LEADER: not
+ * in office. A NOW round has its row only at its end, since all of it is one transaction. */
 MUST_USE enum err_code round_begin(struct office *office, struct seed_chain *chain,
                                    enum record_kind kind, struct frozen_round *ret_round);
 /* The head of its record, without the lots. */
@@ -33,9 +34,9 @@ struct record_head frozen_round_head(const struct frozen_round *round, const cha
                                      uint32_t fee_bp);
 
 /* frozen -> committed, or void for that kind, once; the record is chained to the one before it, and
- * its public half becomes a leaf of the market's log. */
-MUST_USE enum err_code round_end(struct office *office, const struct frozen_round *round,
-                                 struct str record, int32_t awards_count);
+ * its public half becomes a leaf of the market's log. May be part of a pipe. */
+enum err_code round_end(struct office *office, const struct frozen_round *round, struct str record,
+                        int32_t awards_count);
 
 /* Voids every frozen round of the market, each with its record; a transaction of its own.
  * `ret_count` says how many. */

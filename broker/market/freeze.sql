@@ -25,10 +25,14 @@ where m.market = l.market
 returning m.round - 1 as round;
 
 -- name: round_arrivals
+-- doc: What stands in the round that round_open closed; as a statement behind it.
 -- lane: write
--- in: market text, round int8
+-- in: market text
 -- out: place int8, message_sha256 bytea, kind text
-select place, message_sha256, kind from arrivals where market = $1 and round = $2 order by place;
+select place, message_sha256, kind
+from arrivals
+where market = $1 and round = (select m.round - 1 from markets m where m.market = $1)
+order by place;
 
 -- name: round_freeze
 -- in: market text, round int8, kind text, epoch int8, inputs_root bytea, arrivals_count int4,
@@ -48,10 +52,11 @@ order by round;
 
 -- name: round_finish
 -- doc: frozen -> committed or void, once, with the record chained to the one before it, and its leaf in the log.
+--      Where no round of this number is frozen, the log refuses a leaf without one.
 -- in: market text, round int8, state text, chain_value bytea?, seed bytea?, record bytea?, record_sha256 bytea,
 --     awards_count int4, opening_secret bytea?, log_size int8, log_body bytea, leaf_sha256 bytea,
 --     root_sha256 bytea, nodes bytea
--- out: round int8
+-- out: log_size int8
 with done as (
     update rounds r
     set state = $3, chain_value = $4, seed = $5, record = $6, record_sha256 = $7, awards_count = $8,
@@ -62,4 +67,4 @@ with done as (
     where r.market = $1 and r.round = $2 and r.state = 'frozen'
     returning r.round
 )
-select d.round from done d, log_append($1, $10, 'round', d.round, $11, $12, $13, $14);
+select log_append($1, $10, 'round', (select round from done), $11, $12, $13, $14) as log_size;

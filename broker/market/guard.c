@@ -1,6 +1,6 @@
-/* The happy path is: four locking reads - nodes, leases that would leave, replicas, devices - and a
- * look at each award against what they found. Failure modes are: what no longer stands, which is
- * marked and counted; a database error.
+/* The happy path is: four locking reads in one trip - nodes, leases that would leave, replicas,
+ * devices - and a look at each award against what they found. Failure modes are: what no longer
+ * stands, which is marked and counted; a database error.
  */
 #include "broker/market/guard.h"
 
@@ -32,7 +32,11 @@ static bool set_has(const struct uuid_set *set, const struct uuid *id)
     return bsearch(id, set->at, set->count, sizeof(struct uuid), uuid_order) != NULL;
 }
 
-static enum err_code nodes_lock(struct guard *guard, struct uuid_set *ret_set)
+struct guard_asked { /* the answers of one trip */
+    struct sql_result *nodes, *devices;
+};
+
+static void nodes_lock(const struct guard *guard, struct sql_result **ret_nodes)
 {
     const struct round_clearing *clearing = guard->clearing;
     struct uuid *ids = array_of(clearing->awards_count, sizeof(*ids));
@@ -40,33 +44,28 @@ static enum err_code nodes_lock(struct guard *guard, struct uuid_set *ret_set)
         ids[i] = clearing->awards[i].block->node->node_id;
     const struct award_lock_nodes_in in = {.node_ids = ids,
                                            .node_ids_count = clearing->awards_count};
-    struct sql_result *result = NULL;
-    enum err_code err = award_lock_nodes_run(guard->session, &in, &result);
-    ret_set->count = err == ERR_OK ? (size_t)sql_result_rows(result) : 0;
-    ret_set->at = array_of(ret_set->count, sizeof(struct uuid));
-    for (size_t i = 0; i < ret_set->count; i++) {
-        struct award_lock_nodes_out row;
-        award_lock_nodes_row(result, (int)i, &row);
-        ret_set->at[i] = row.node_id;
-    }
-    sql_result_release(result);
+    award_lock_nodes_run(guard->session, &in, ret_nodes);
     free(ids);
-    return err;
 }
 
-static enum err_code replicas_lock(struct guard *guard)
+static struct uuid_set nodes_of(const struct sql_result *nodes)
 {
-    const struct round_clearing *clearing = guard->clearing;
-    struct uuid *ids = array_of(clearing->awards_count, sizeof(*ids));
-    for (uint32_t i = 0; i < clearing->awards_count; i++)
-        ids[i] = clearing->awards[i].demand->workload_id;
-    const struct award_lock_replicas_in in = {
-        .workload_ids = ids, .workload_ids_count = clearing->awards_count, .round = guard->round};
-    sql_result_release(guard->replicas);
-    guard->replicas = NULL;
-    enum err_code err = award_lock_replicas_run(guard->session, &in, &guard->replicas);
-    free(ids);
-    return err;
+    struct uuid_set set = {.count = (size_t)sql_result_rows(nodes)};
+    set.at = array_of(set.count, sizeof(struct uuid));
+    for (size_t i = 0; i < set.count; i++) {
+        struct award_lock_nodes_out row;
+        award_lock_nodes_row(nodes, (int)i, &row);
+        set.at[i] = row.node_id;
+    }
+    return set;
+}
+
+static void replicas_lock(struct guard *guard, const struct uuid *workload_ids)
+{
+    const struct award_lock_replicas_in in = {.workload_ids = workload_ids,
+                                              .workload_ids_count = guard->clearing->awards_count,
+                                              .round = guard->round};
+    award_lock_replicas_run(guard->session, &in, &guard->replicas);
 }
 
 struct device_lock { /* a device that nobody has won yet; its id comes first, for set_has() */
@@ -77,7 +76,8 @@ struct device_locks {
     size_t count;
 };
 
-static enum err_code devices_lock(struct guard *guard, struct device_locks *ret_locks)
+static void devices_lock(const struct guard *guard, const struct uuid *workload_ids,
+                         struct sql_result **ret_devices)
 {
     const struct round_clearing *clearing = guard->clearing;
     struct uuid *ids = array_of((size_t)clearing->awards_count * BLOCK_DEVICES_MAX, sizeof(*ids));
@@ -85,27 +85,25 @@ static enum err_code devices_lock(struct guard *guard, struct device_locks *ret_
     for (uint32_t i = 0; i < clearing->awards_count; i++)
         for (uint32_t j = 0; j < clearing->awards[i].block->devices_count; j++)
             ids[ids_count++] = clearing->awards[i].block->devices[j].device_id;
-    struct uuid *workload_ids = array_of(clearing->awards_count, sizeof(*workload_ids));
-    for (uint32_t i = 0; i < clearing->awards_count; i++)
-        workload_ids[i] = clearing->awards[i].demand->workload_id;
     const struct award_lock_devices_in in = {.device_ids = ids,
                                              .device_ids_count = ids_count,
                                              .workload_ids = workload_ids,
                                              .workload_ids_count = clearing->awards_count};
-    struct sql_result *result = NULL;
-    enum err_code err = award_lock_devices_run(guard->session, &in, &result);
-    ret_locks->count = err == ERR_OK ? (size_t)sql_result_rows(result) : 0;
-    ret_locks->at = array_of(ret_locks->count, sizeof(*ret_locks->at));
-    for (size_t i = 0; i < ret_locks->count; i++) {
-        struct award_lock_devices_out row;
-        award_lock_devices_row(result, (int)i, &row);
-        ret_locks->at[i] = (struct device_lock){
-            row.device_id, row.has_holder_id ? row.holder_id : (struct uuid){{0}}};
-    }
-    sql_result_release(result);
-    free(workload_ids);
+    award_lock_devices_run(guard->session, &in, ret_devices);
     free(ids);
-    return err;
+}
+
+static struct device_locks devices_of(const struct sql_result *devices)
+{
+    struct device_locks locks = {.count = (size_t)sql_result_rows(devices)};
+    locks.at = array_of(locks.count, sizeof(*locks.at));
+    for (size_t i = 0; i < locks.count; i++) {
+        struct award_lock_devices_out row;
+        award_lock_devices_row(devices, (int)i, &row);
+        locks.at[i] = (struct device_lock){row.device_id,
+                                           row.has_holder_id ? row.holder_id : (struct uuid){{0}}};
+    }
+    return locks;
 }
 
 /* Leases that would have to leave, each as often as it has devices. The caller frees. */
@@ -122,29 +120,35 @@ static struct uuid *holders_list(const struct guard *guard, size_t *ret_count)
 }
 
 /* Leases are locked after the workloads and before the replicas, as everywhere. */
-static enum err_code holders_lock(struct guard *guard)
+static void holders_lock(struct guard *guard, const struct uuid *workload_ids)
 {
-    const struct round_clearing *clearing = guard->clearing;
-    struct session *session = guard->session;
-    sql_result_release(guard->holders);
-    guard->holders = NULL;
     struct award_lock_holders_in in = {.lease_ids_count = 0};
     struct uuid *lease_ids = holders_list(guard, &in.lease_ids_count);
     in.lease_ids = lease_ids;
-    enum err_code err = ERR_OK;
     if (in.lease_ids_count > 0) {
-        struct uuid *ids = array_of(clearing->awards_count, sizeof(*ids));
-        for (uint32_t i = 0; i < clearing->awards_count; i++)
-            ids[i] = clearing->awards[i].demand->workload_id;
         const struct award_lock_workloads_in workloads = {
-            .workload_ids = ids, .workload_ids_count = clearing->awards_count};
-        err = award_lock_workloads_run(session, &workloads, NULL);
-        if (err == ERR_OK)
-            err = award_lock_holders_run(session, &in, &guard->holders);
-        free(ids);
+            .workload_ids = workload_ids, .workload_ids_count = guard->clearing->awards_count};
+        award_lock_workloads_run(guard->session, &workloads, NULL);
+        award_lock_holders_run(guard->session, &in, &guard->holders);
     }
     free(lease_ids);
-    return err;
+}
+
+/* Everything in one trip. */
+static enum err_code guard_ask(struct guard *guard, struct guard_asked *ret_asked)
+{
+    const struct round_clearing *clearing = guard->clearing;
+    struct uuid *workload_ids = array_of(clearing->awards_count, sizeof(*workload_ids));
+    for (uint32_t i = 0; i < clearing->awards_count; i++)
+        workload_ids[i] = clearing->awards[i].demand->workload_id;
+    guard_finish(guard);
+    session_pipe_open(guard->session);
+    nodes_lock(guard, &ret_asked->nodes);
+    holders_lock(guard, workload_ids);
+    replicas_lock(guard, workload_ids);
+    devices_lock(guard, workload_ids, &ret_asked->devices);
+    free(workload_ids);
+    return session_pipe_flush(guard->session);
 }
 
 bool guard_holder(const struct guard *guard, const struct uuid *lease_id,
@@ -237,18 +241,18 @@ static uint32_t awards_judge(struct guard *guard, const struct uuid_set *nodes,
 
 enum err_code guard_awards(struct guard *guard, uint32_t *ret_refused_count)
 {
-    struct uuid_set nodes = {.count = 0};
-    struct device_locks locks = {.count = 0};
-    enum err_code err = nodes_lock(guard, &nodes);
-    if (err == ERR_OK)
-        err = holders_lock(guard);
-    if (err == ERR_OK)
-        err = replicas_lock(guard);
-    if (err == ERR_OK)
-        err = devices_lock(guard, &locks);
-    *ret_refused_count = err == ERR_OK ? awards_judge(guard, &nodes, &locks) : 0;
-    free(nodes.at);
-    free(locks.at);
+    struct guard_asked asked = {.nodes = NULL};
+    enum err_code err = guard_ask(guard, &asked);
+    *ret_refused_count = 0;
+    if (err == ERR_OK) {
+        struct uuid_set nodes = nodes_of(asked.nodes);
+        struct device_locks locks = devices_of(asked.devices);
+        *ret_refused_count = awards_judge(guard, &nodes, &locks);
+        free(nodes.at);
+        free(locks.at);
+    }
+    sql_result_release(asked.nodes);
+    sql_result_release(asked.devices);
     return err;
 }
 
@@ -256,4 +260,5 @@ void guard_finish(struct guard *guard)
 {
     sql_result_release(guard->replicas);
     sql_result_release(guard->holders);
+    guard->replicas = guard->holders = NULL;
 }

@@ -206,9 +206,7 @@ static enum err_code round_settle_on(struct leader *leader, const struct frozen_
 
 static enum err_code round_freeze_alone(struct leader *leader, struct frozen_round *ret_round)
 {
-    enum err_code err = session_begin(leader->office.session);
-    if (err == ERR_OK)
-        err = round_begin(&leader->office, &leader->chain, RECORD_ROUND, ret_round);
+    enum err_code err = round_begin(&leader->office, &leader->chain, RECORD_ROUND, ret_round);
     if (err == ERR_OK)
         err = office_commit(&leader->office);
     leader->chain.next_index += err == ERR_OK;
@@ -228,15 +226,18 @@ static void leader_round(struct leader *leader)
         round_failed(leader, "leader_round", err);
 }
 
-/* Freeze and commit in one: a failure leaves no trace, and the workloads stand in the next round.
- */
+/* Freeze and commit in one: a failure leaves no trace, and the workloads stand in the next round;
+ * nor does a round that nobody wants, as when the last one served two wake-ups. */
 static void leader_round_now(struct leader *leader)
 {
     struct frozen_round round;
     int64_t at_us[3] = {clock_mono_us()};
-    enum err_code err = session_begin(leader->office.session);
-    if (err == ERR_OK)
-        err = round_begin(&leader->office, &leader->chain, RECORD_NOW, &round);
+    enum err_code err = round_begin(&leader->office, &leader->chain, RECORD_NOW, &round);
+    if (err == ERR_OK && sql_result_rows(round.wishes) == 0) {
+        sql_result_release(round.wishes);
+        session_rollback(leader->office.session);
+        return;
+    }
     if (err == ERR_OK)
         err = round_settle_on(leader, &round, at_us);
     leader->chain.next_index += err == ERR_OK;
@@ -281,8 +282,8 @@ static void leader_sweep(struct leader *leader)
         leader->histories_mono_ms = clock_mono_ms() + HISTORIES_EVERY_MS;
         err = sweep_histories(&leader->office);
         if (err == ERR_OK)
-            err = benchmarks_load(leader->office.session, leader->config.market,
-                                  &leader->benchmarks);
+            err =
+                benchmarks_load(leader->office.session, leader->config.market, &leader->benchmarks);
     }
     if (err != ERR_OK)
         office_fail(&leader->office, "sweep", err);
@@ -332,9 +333,7 @@ void leader_turn(struct leader *leader)
 
 void leader_turn_now(struct leader *leader)
 {
-    struct round_work_out work;
-    if (leader->office.epoch != 0 && leader_in_office(leader) && work_look(leader, &work) &&
-        work.has_now)
+    if (leader->office.epoch != 0 && leader_in_office(leader))
         leader_round_now(leader);
     figures_office(leader);
 }
