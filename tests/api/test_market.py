@@ -98,5 +98,68 @@ class MarketData(ApiCase):
             self.refused(422, "invalid_field", self.public.get, f"/v1/market/candles?{query}")
 
 
+class NeverSettled(ApiCase):
+    """Orders that win and never run, or never win, move neither what later orders pay nor what was paid. The index of
+    their own rounds is as public as any, and the risk that is added to scores goes with it, for winner and loser."""
+
+    @classmethod
+    def prepare(cls):
+        cls.sellers = [cls.node(price=200000 + 100000 * i, slots=1) for i in range(4)]
+        cls.tenant, cls.public = cls.account(), cls.broker.http()
+
+    def awarded(self, count=1, **more):
+        """The leases of an order, each with its node."""
+        made = self.tenant.post("/v1/workloads", manifest(replicas=count, **more))
+        taken = []
+
+        def is_taken():
+            taken[:] = [(node, lease_id) for node in self.sellers for lease_id in node.step()]
+            return len(taken) == count
+        self.until(f"{count} awards", is_taken)
+        return made, taken
+
+    def bought(self):
+        """The price of an order that runs for a second and is paid for."""
+        made, ((node, lease_id),) = self.awarded()
+        node.run(lease_id)
+        self.until("a second that the broker saw", lambda: self.sql(
+            "select running_at < now() - interval '1 s' from leases where state = 'running'") == "t")
+        node.exit(lease_id, healthy_ms=1000)
+        lease = self.until_state(self.tenant, made["workload_id"], "stopped")["leases"][0]
+        self.assertEqual(lease["billed_ms"], 1000)
+        self.assertEqual(self.sql(f"select price_set_by_ask from leases where round = {lease['round']}"), "t")
+        return lease["price_uusd_per_hour"]
+
+    def public_prices(self):
+        """What was paid, as anybody sees it, and what offers begin at; both reckoned anew."""
+        self.broker.stop()  # the office of settlement reckons the latter when it is taken
+        began = self.sql("select clock_timestamp()")
+        self.broker.restart()
+        self.until("what offers begin at", lambda: self.sql(
+            f"select bool_and(reckoned_at > '{began}') from benchmarks") == "t")
+        self.until("the ends of leases to be folded", lambda: self.sql("select count(*) from lot_facts") == "0")
+        day = self.public.get(f"/v1/market/candles?{LOT}&step=1d")["data"][0]
+        return {"benchmarks": self.sql("select lot, median_uusd_per_device_hour, prices_count from benchmarks order by 1"),
+                "vwap": day["vwap_uusd_per_hour"], "volume": day["volume_ms"]}
+
+    def test_an_order_that_never_settles_moves_no_price(self):
+        first = self.bought()
+        before = self.public_prices()
+        self.assertIsNotNone(before["vwap"])
+        self.assertIn(str(first), before["benchmarks"])
+        greedy, taken = self.awarded(3)  # wins high up the ladder
+        self.assertGreater(max(lease["price_uusd_per_hour"] for lease in self.tenant.get("/v1/leases")["data"]), first)
+        for node, lease_id in taken:
+            node.exit(lease_id, "image_not_found", None)
+        ended = self.until_state(self.tenant, greedy["workload_id"], "failed")
+        self.assertEqual((ended["spent_uusd"], [lease["billed_ms"] for lease in ended["leases"]]), (0, [0] * 3))
+        hopeless = self.tenant.post("/v1/workloads", manifest(reserve_uusd_per_hour=1000))  # never wins
+        rounds = int(self.sql("select max(round) from rounds"))
+        self.until("rounds over it", lambda: int(self.sql("select max(round) from rounds")) > rounds + 2)
+        self.tenant.delete(f"/v1/workloads/{hopeless['workload_id']}")
+        self.assertEqual(self.public_prices(), before)
+        self.assertEqual(self.bought(), first)
+
+
 if __name__ == "__main__":
     unittest.main()
