@@ -89,10 +89,10 @@ static void item_start(struct json_out *out, const char *key_or_null)
     if (out->has_item[out->depth])
         byte_add(out->to, ',');
     out->has_item[out->depth] = true;
-    if (key_or_null) {
-        string_add(out->to, str_of(key_or_null));
-        byte_add(out->to, ':');
-    }
+    if (key_or_null == NULL)
+        return;
+    string_add(out->to, str_of(key_or_null));
+    byte_add(out->to, ':');
 }
 
 static void level_open(struct json_out *out, const char *key_or_null, char bracket)
@@ -139,25 +139,53 @@ static void byte_add(struct buf *to, char byte)
     to->at[to->len++] = byte;
 }
 
-/* How many bytes at the front stand for themselves: ASCII without quote, backslash and controls. */
-/* Of eight bytes: any that is below a space, a quote, a backslash, or no ASCII. Never misses one; a
- * borrow may name a byte behind it too, which the loop of plain_len() then looks at by itself. */
-static bool any_special(const char *at)
+/* Of eight bytes: any that is below a space, a quote, a backslash, or no ASCII. A borrow needs one
+ * to start from, so it adds none. */
+static bool any_special(uint64_t word)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
-    uint64_t word;
-    memcpy(&word, at, sizeof(word));
     uint64_t quote = word ^ (ones * '"'), backslash = word ^ (ones * '\\');
     return (((word - ones * ' ') | (quote - ones) | (backslash - ones) | word) & highs) != 0;
 }
 
+static uint64_t eight_at(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
+/* One to seven bytes, some of them twice. */
+static uint64_t few_at(const char *at, size_t len)
+{
+    const uint8_t *bytes = (const uint8_t *)at;
+    uint32_t front, back;
+    if (len < sizeof(front)) /* and five spaces */
+        return UINT64_C(0x2020202020000000) | (uint64_t)bytes[0] << 16 |
+               (uint64_t)bytes[len / 2] << 8 | bytes[len - 1];
+    memcpy(&front, at, sizeof(front));
+    memcpy(&back, at + len - sizeof(back), sizeof(back));
+    return (uint64_t)front << 32 | back;
+}
+
+/* All of them stand for themselves: ASCII without quote, backslash and controls. */
+static bool is_plain(struct str text)
+{
+    if (text.len < 8)
+        return text.len == 0 || !any_special(few_at(text.at, text.len));
+    for (size_t at = 0; at + 8 < text.len; at += 8)
+        if (any_special(eight_at(text.at + at)))
+            return false;
+    return !any_special(eight_at(text.at + text.len - 8)); /* some of them twice */
+}
+
+/* How many bytes at the front do. */
 static size_t plain_len(struct str text)
 {
     size_t len = 0;
-    while (len + 8 <= text.len && !any_special(text.at + len))
+    while (len + 8 <= text.len && !any_special(eight_at(text.at + len)))
         len += 8;
-    while (len < text.len && text.at[len] >= ' ' && text.at[len] != '"' && text.at[len] != '\\' &&
-           (text.at[len] & 0x80) == 0)
+    while (len < text.len && is_plain((struct str){.at = text.at + len, .len = 1}))
         len++;
     return len;
 }
@@ -166,7 +194,9 @@ static void string_add(struct buf *to, struct str value)
 {
     buf_reserve(to, value.len + 2);
     to->at[to->len++] = '"';
-    for (size_t at = 0; at < value.len;) {
+    size_t at = is_plain(value) ? value.len : 0;
+    buf_add(to, value.at, at);
+    while (at < value.len) {
         size_t len = plain_len((struct str){.at = value.at + at, .len = value.len - at});
         buf_add(to, value.at + at, len);
         at += len;

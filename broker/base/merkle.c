@@ -96,10 +96,8 @@ static struct sha256 range_root(const struct merkle_source *source, uint64_t fir
 {
     struct sha256 root = {{0}};
     bool has_root = false;
-    uint64_t count = end - first;
-    for (unsigned level = 0; level < MERKLE_LEVELS_MAX; level++) {
-        if (!(count >> level & 1))
-            continue;
+    for (uint64_t rest = end - first; rest != 0; rest &= rest - 1) {
+        unsigned level = (unsigned)__builtin_ctzll(rest);
         end -= (uint64_t)1 << level;
         struct sha256 peak = source->node(source->data, level, end >> level);
         root = has_root ? merkle_node(&peak, &root) : peak;

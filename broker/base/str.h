@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "broker/base/must.h"
 
@@ -59,8 +60,22 @@ struct buf {
     size_t cap;
 };
 
-void buf_reserve(struct buf *b, size_t more);
-void buf_add(struct buf *b, const void *bytes, size_t len);
+void buf_grow(struct buf *b, size_t more); /* private: buf_reserve() where there is no room */
+static inline void buf_reserve(struct buf *b, size_t more)
+{
+    if (b->cap - b->len < more)
+        buf_grow(b, more);
+}
+
+static inline void buf_add(struct buf *b, const void *bytes, size_t len)
+{
+    if (len == 0)
+        return;
+    buf_reserve(b, len);
+    memcpy(b->at + b->len, bytes, len);
+    b->len += len;
+}
+
 void buf_add_str(struct buf *b, struct str s);
 void buf_add_c(struct buf *b, const char *c_string);
 void buf_add_format(struct buf *b, const char *format, ...) PRINTF_LIKE(2, 3);

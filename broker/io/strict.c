@@ -25,18 +25,18 @@ struct head {
 enum { HOST, CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, SINGLETONS_COUNT = 11 };
 
 /* A second one of these is a sign of smuggling, or of confusion about who is asking for what. */
-static const char *const singletons[SINGLETONS_COUNT] = {
-    [HOST] = "host",
-    [CONTENT_LENGTH] = "content-length",
-    [TRANSFER_ENCODING] = "transfer-encoding",
-    [EXPECT] = "expect",
-    "authorization",
-    "content-type",
-    "idempotency-key",
-    "if-match",
-    "if-none-match",
-    "last-event-id",
-    "user-agent",
+static const struct str singletons[SINGLETONS_COUNT] = {
+    [HOST] = STR("host"),
+    [CONTENT_LENGTH] = STR("content-length"),
+    [TRANSFER_ENCODING] = STR("transfer-encoding"),
+    [EXPECT] = STR("expect"),
+    STR("authorization"),
+    STR("content-type"),
+    STR("idempotency-key"),
+    STR("if-match"),
+    STR("if-none-match"),
+    STR("last-event-id"),
+    STR("user-agent"),
 };
 
 static bool refuse(struct head *head, enum err_code err, const char *detail)
@@ -193,9 +193,9 @@ static bool read_content_length(struct head *head, struct str value)
     return true;
 }
 
-static bool equals_ignoring_case(struct str s, const char *other)
+static bool equals_ignoring_case(struct str s, struct str other)
 {
-    return s.len == strlen(other) && strncasecmp(s.at, other, s.len) == 0;
+    return s.len == other.len && strncasecmp(s.at, other.at, s.len) == 0;
 }
 
 static bool read_singleton(struct head *head, int which, struct str value)
@@ -208,11 +208,11 @@ static bool read_singleton(struct head *head, int which, struct str value)
     if (which == CONTENT_LENGTH)
         return read_content_length(head, value);
     if (which == EXPECT)
-        return equals_ignoring_case(value, "100-continue") ||
+        return equals_ignoring_case(value, STR("100-continue")) ||
                refuse_syntax(head, "The only expectation is 100-continue.");
     if (which == TRANSFER_ENCODING)
         head->is_chunked = true;
-    return which != TRANSFER_ENCODING || equals_ignoring_case(value, "chunked") ||
+    return which != TRANSFER_ENCODING || equals_ignoring_case(value, STR("chunked")) ||
            refuse_syntax(head, "The only transfer encoding is chunked.");
 }
 
