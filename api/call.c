@@ -65,6 +65,8 @@ struct json_out *api_json(struct flow *flow)
 {
     struct api_call *call = api_call_of(flow);
     if (call->out.to == NULL) {
+        call->reply = call->thread->spare;
+        call->thread->spare = (struct buf){.at = NULL};
         buf_reserve(&call->reply, REPLY_SIZE_USUAL);
         json_out_start(&call->out, &call->reply);
     }

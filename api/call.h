@@ -97,7 +97,8 @@ struct api_thread {
     struct api_world *world;
     struct api_catalogue
         *catalogue; /* catalogue.h; NULL until somebody asks, released at the end */
-    int index;      /* which thread, for the metrics' shards */
+    struct buf spare; /* the memory of an answer that was sent, for the next one */
+    int index;        /* which thread, for the metrics' shards */
 };
 
 enum principal_kind { PRINCIPAL_NONE = 1, PRINCIPAL_KEY, PRINCIPAL_TOKEN, PRINCIPAL_NODE };

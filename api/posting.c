@@ -28,15 +28,17 @@ static struct str kept(struct flow *flow, struct buf *text)
 /* "a,b,c"; the names then point into it, since the catalogue they came from may go. */
 static struct str joined(struct flow *flow, struct str *names, int count)
 {
-    struct buf text = {.at = NULL};
+    size_t size = 1;
+    for (int i = 0; i < count; i++)
+        size += names[i].len + 1;
+    char *list = flow_alloc(flow, size), *at = list;
     for (int i = 0; i < count; i++) {
-        buf_add_c(&text, i > 0 ? "," : "");
-        buf_add_str(&text, names[i]);
+        if (i > 0)
+            *at++ = ',';
+        names[i].at = memcpy(at, names[i].at, names[i].len);
+        at += names[i].len;
     }
-    struct str list = kept(flow, &text);
-    for (struct str rest = list; rest.at != NULL; names++)
-        *names = str_cut(&rest, ',');
-    return list;
+    return (struct str){.at = list, .len = (size_t)(at - list)};
 }
 
 static struct str name_of(struct flow *flow, const struct posting *posting)
@@ -73,6 +75,8 @@ static struct str labels_of(struct flow *flow, const struct manifest *manifest)
 {
     struct buf text = {.at = NULL};
     struct json_out out;
+    if (manifest->labels.count == 0)
+        return STR("{}");
     json_out_start(&out, &text);
     json_object_open(&out, NULL);
     for (size_t i = 0; i < manifest->labels.count; i++)

@@ -16,6 +16,8 @@
 #include "broker/base/log.h"
 #include "broker/io/stream.h"
 
+#define SPARE_SIZE_MAX (16 * 1024) /* memory that is kept for the next answer */
+
 static void flow_ended(struct flow *flow);
 
 /* ---- reading what h2o knows */
@@ -271,6 +273,18 @@ static void log_end(struct flow *flow, int64_t duration_us)
         flow->detail[0] != '\0' ? log_quote(str_of(flow->detail), detail, sizeof(detail)) : "");
 }
 
+/* The next answer is written where this one was. */
+static void reply_keep(struct api_call *call)
+{
+    struct buf *spare = &call->thread->spare;
+    if (spare->at != NULL || call->reply.cap > SPARE_SIZE_MAX) {
+        buf_finish(&call->reply);
+        return;
+    }
+    *spare = call->reply;
+    spare->len = 0;
+}
+
 static void flow_ended(struct flow *flow)
 {
     struct api_call *call = api_call_of(flow);
@@ -287,7 +301,7 @@ static void flow_ended(struct flow *flow)
                    call->status, duration_us);
     log_end(flow, duration_us);
     json_decref(call->json);
-    buf_finish(&call->reply);
+    reply_keep(call);
 }
 
 /* ---- the beginning */

@@ -185,6 +185,7 @@ static void close_thread(struct api_thread *thread)
     cache_destroy(thread->cache);
     auth_destroy(thread->auth);
     notary_destroy(thread->notary);
+    buf_finish(&thread->spare);
 }
 
 /* ---- the roles */

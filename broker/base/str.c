@@ -13,21 +13,6 @@
 
 static int base64url_digit(char c);
 
-struct str str_of(const char *c_string)
-{
-    return c_string ? (struct str){.at = c_string, .len = strlen(c_string)} : STR_NONE;
-}
-
-bool str_equal(struct str a, struct str b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
-}
-
-bool str_equal_c(struct str a, const char *c_string)
-{
-    return str_equal(a, str_of(c_string));
-}
-
 int str_compare(struct str a, struct str b)
 {
     size_t common = a.len < b.len ? a.len : b.len;

@@ -24,9 +24,22 @@ struct str {
 /* For printf("%.*s", STR_ARG(s)). */
 #define STR_ARG(s) (int)(s).len, ((s).at ? (s).at : "")
 
-struct str str_of(const char *c_string); /* NULL gives STR_NONE */
-bool str_equal(struct str a, struct str b);
-bool str_equal_c(struct str a, const char *c_string);
+/* NULL gives STR_NONE. These three are here so that a literal costs no strlen(). */
+static inline struct str str_of(const char *c_string)
+{
+    return c_string ? (struct str){.at = c_string, .len = strlen(c_string)} : STR_NONE;
+}
+
+static inline bool str_equal(struct str a, struct str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
+}
+
+static inline bool str_equal_c(struct str a, const char *c_string)
+{
+    return str_equal(a, str_of(c_string));
+}
+
 int str_compare(struct str a, struct str b); /* bytewise; shorter first on a common prefix */
 bool str_starts_with(struct str s, struct str prefix);
 struct str str_trim(struct str s);           /* without blanks and tabs at either end */

@@ -138,6 +138,9 @@ void flow_field_error(struct flow *flow, enum err_code err, const char *pointer,
                        pointer[0] != '\0' ? pointer : "the body", detail);
     if (flow->field_errors_count == FLOW_FIELD_ERRORS_MAX)
         return;
+    if (flow->field_errors == NULL)
+        flow->field_errors =
+            flow_alloc(flow, FLOW_FIELD_ERRORS_MAX * sizeof(flow->field_errors[0]));
     flow->field_errors[flow->field_errors_count++] = (struct flow_field_error){
         .pointer = flow_strdup(flow, str_of(pointer)),
         .code = code,

@@ -52,7 +52,7 @@ struct flow {
     int step;                      /* index of the row that runs or runs next */
     enum err_code err;
     char detail[FLOW_DETAIL_SIZE];
-    struct flow_field_error field_errors[FLOW_FIELD_ERRORS_MAX];
+    struct flow_field_error *field_errors; /* room for FLOW_FIELD_ERRORS_MAX once there is one */
     int field_errors_count;
     int64_t retry_after_ms; /* 0: the error's default */
     struct request_id request_id;

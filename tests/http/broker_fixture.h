@@ -107,6 +107,7 @@ static inline void broker_close(struct broker *broker)
     server_stop(broker->server);
     auth_destroy(broker->thread.auth);
     notary_destroy(broker->thread.notary);
+    buf_finish(&broker->thread.spare);
     cache_destroy(broker->thread.cache);
     db_destroy(broker->thread.db);
     hub_destroy(broker->api.hub);
