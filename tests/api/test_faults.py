@@ -207,9 +207,9 @@ class NodeFaultTest(FaultCase):
 
     def test_an_award_that_is_not_acknowledged_in_3_s_goes_into_the_next_round(self):
         tenant, deaf, spare = self.account(), self.node(price=1000000), None
+        began = time.monotonic()  # before the award, however late the node hears of it
         made = tenant.post("/v1/workloads", manifest(max_duration_s=3600))
         self.until("the award", lambda: deaf.sync(hold_ms=100)["leases"])
-        began = time.monotonic()
         lease_id = deaf.desired[0]["lease_id"]
         spare = self.node(price=2000000)
 
