@@ -41,7 +41,7 @@ static void listing_add(struct listing *listing, struct supply_block *block,
                                       .at_us = demand->at_us};
     bool is_bid = bid_uusd_per_hour > 0;
     int64_t price = is_bid ? bid_uusd_per_hour : offer_ask(&place, block->node);
-    int64_t adder = offer_adder(&place, block->node);
+    int64_t adder = offer_adder(&place, block->node, offer_usual(&place));
     int64_t latency = direct_latency(demand->constraints, source->pool->region);
     if (latency < 0 || latency > LOT_SCORE_MAX || price > LOT_SCORE_MAX - adder - latency)
         return;

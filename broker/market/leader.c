@@ -35,6 +35,7 @@ struct leader {
     struct lot_benchmarks benchmarks;
     struct turnout turnout; /* of the last round of all lots */
     struct shelf shelf;
+    int64_t last_round; /* frozen by this leader; 0: none yet */
     int64_t chain_epoch;
     int64_t histories_mono_ms; /* when they are folded next */
     atomic_bool is_now_wanted;
@@ -80,6 +81,8 @@ static bool leader_prepare(struct leader *leader)
         return true;
     seed_chain_finish(&leader->chain);
     turnout_finish(&leader->turnout);
+    shelf_drop(&leader->shelf);
+    leader->last_round = 0;
     const struct market_set_key_in key_in = {
         .market = str_of(leader->config.market),
         .signing_public_key = {(const char *)&leader->config.signing_key,
@@ -121,6 +124,7 @@ static void round_failed(struct leader *leader, const char *what, enum err_code 
 {
     office_fail(&leader->office, what, err);
     leader->chain_epoch = 0;
+    leader->last_round = 0;
     shelf_drop(&leader->shelf);
     pthread_mutex_lock(&leader->mutex);
     leader->figures.failed_count++;
@@ -189,6 +193,7 @@ static enum err_code round_settle_on(struct leader *leader, const struct frozen_
         .shelf = &leader->shelf,
     };
     struct round_report report;
+    leader->last_round = round->round;
     if (round->kind != RECORD_NOW || round->has_asks)
         shelf_drop(&leader->shelf);
     at_us[1] = clock_mono_us();
@@ -308,6 +313,18 @@ static void leader_sign(struct leader *leader)
         round_failed(leader, "transcript_sign", err);
 }
 
+/* Whoever takes now finds supply read. A failure leaves the shelf empty. */
+static void leader_restock(struct leader *leader)
+{
+    struct office *office = &leader->office;
+    if (leader->last_round == 0 || office->epoch == 0 || session_is_broken(office->session))
+        return;
+    enum err_code err =
+        supply_restock(office->session, office->name, &leader->shelf, leader->last_round);
+    if (err != ERR_OK)
+        round_failed(leader, "supply_restock", err);
+}
+
 void leader_turn(struct leader *leader)
 {
     struct round_work_out work;
@@ -328,6 +345,7 @@ void leader_turn(struct leader *leader)
         leader_sign(leader);
     if (leader->office.epoch != 0 && !session_is_broken(leader->office.session))
         leader_sweep(leader);
+    leader_restock(leader);
     figures_office(leader);
 }
 

@@ -38,10 +38,9 @@ int64_t offer_usual(const struct offer_place *place)
     return usual >= 0 ? usual : place->pool->catalogue_uusd_per_hour * place->devices_count;
 }
 
-int64_t offer_adder(const struct offer_place *place, const struct supply_node *node)
+int64_t offer_adder(const struct offer_place *place, const struct supply_node *node, int64_t usual)
 {
     struct failure_history history = node->history;
-    int64_t usual = offer_usual(place);
     failure_history_forget(&history, place->at_us / US_PER_DAY);
     return adder_for(&history, loss_ms(place->tier), usual, usual);
 }

@@ -20,7 +20,7 @@ int64_t offer_ask(const struct offer_place *place, const struct supply_node *nod
 bool offer_has_tier(const struct offer_place *place, const struct supply_node *node);
 /* What is usual in that lot: its public index, or the catalogue's price. */
 int64_t offer_usual(const struct offer_place *place);
-/* What failures may cost; at most the usual price once more. */
-int64_t offer_adder(const struct offer_place *place, const struct supply_node *node);
+/* What failures may cost; at most the usual price once more. `usual` is offer_usual(). */
+int64_t offer_adder(const struct offer_place *place, const struct supply_node *node, int64_t usual);
 
 #endif

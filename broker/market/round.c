@@ -37,11 +37,11 @@ static void *array_of(size_t count, size_t size)
 }
 
 static int64_t block_adder(const struct supply_block *block, const struct offer_place *place,
-                           const struct tier_times *tiers)
+                           const struct tier_times *tiers, int64_t usual)
 {
-    int64_t adder = offer_adder(place, block->node);
+    int64_t adder = offer_adder(place, block->node, usual);
     if (supply_is_held(block))
-        adder += tier_wait_adder(offer_usual(place), tiers->spot_notice_ms);
+        adder += tier_wait_adder(usual, tiers->spot_notice_ms);
     return adder;
 }
 
@@ -104,6 +104,7 @@ static void lot_take_blocks(struct round_lot *lot, const struct round_input *inp
                                       .indexes = input->indexes,
                                       .at_us = input->demands->at[0].at_us};
     const struct lot_fragments fragments = lot_fragments_of(&place, input);
+    int64_t usual = offer_usual(&place);
     lot->blocks = array_of(pool->blocks_count[size], sizeof(*lot->blocks));
     lot->sources = array_of(pool->blocks_count[size], sizeof(struct supply_block *));
     for (uint32_t i = 0; i < pool->blocks_count[size]; i++) {
@@ -111,8 +112,8 @@ static void lot_take_blocks(struct round_lot *lot, const struct round_input *inp
         if (!is_offered(block, &place, input))
             continue;
         int64_t ask = offer_ask(&place, block->node);
-        int64_t adder =
-            block_adder(block, &place, input->tiers) + block_fragment_adder(&fragments, block);
+        int64_t adder = block_adder(block, &place, input->tiers, usual) +
+                        block_fragment_adder(&fragments, block);
         if (ask > LOT_SCORE_MAX - adder)
             continue;
         lot->sources[lot->blocks_count] = block;

@@ -5,7 +5,7 @@
 
 #include "broker/base/clock.h"
 #include "broker/base/must.h"
-#include "broker/io/sql.h"
+#include "broker/market/stock.h"
 #include "broker/market/supply.h"
 
 static void key_add(struct buf *key, const struct str *words, size_t count)
@@ -24,65 +24,67 @@ static void key_make(struct buf *key, const struct supply_query *query)
     key_add(key, query->classes, query->classes_count);
 }
 
-struct sql_result *shelf_rows(struct shelf *shelf, const struct supply_query *query)
+struct stock *shelf_take(struct shelf *shelf, const struct supply_query *query)
 {
     struct buf key = {0};
-    if (shelf->rows == NULL || clock_mono_ms() - shelf->read_mono_ms >= SHELF_MS)
+    shelf->wanted_mono_ms = clock_mono_ms();
+    if (shelf->stock == NULL || clock_mono_ms() - shelf->read_mono_ms >= SHELF_MS)
         return NULL;
     key_make(&key, query);
     bool is_same = str_equal(buf_str(&key), buf_str(&shelf->key));
     buf_finish(&key);
     if (!is_same)
         return NULL;
-    sql_result_retain(shelf->rows);
-    return shelf->rows;
+    stock_retain(shelf->stock);
+    return shelf->stock;
 }
 
-void shelf_put(struct shelf *shelf, const struct supply_query *query, struct sql_result *rows)
+void shelf_put(struct shelf *shelf, const struct supply_query *query, struct stock *stock)
 {
+    struct buf old_key = shelf->key; /* the query may be made of it */
     shelf_drop(shelf);
+    shelf->key = (struct buf){.len = 0};
     key_make(&shelf->key, query);
-    sql_result_retain(rows);
-    shelf->rows = rows;
+    buf_finish(&old_key);
+    stock_retain(stock);
+    shelf->stock = stock;
     shelf->read_mono_ms = clock_mono_ms();
 }
 
-static int uuid_order(const void *a, const void *b)
+static size_t words_cut(struct str *rest, struct str *ret_words)
 {
-    return memcmp(a, b, sizeof(struct uuid));
+    struct str words = str_cut(rest, '|');
+    size_t count = 0;
+    while (words.len > 0 && count < SHELF_PLACES_MAX)
+        ret_words[count++] = str_cut(&words, ',');
+    return count;
+}
+
+bool shelf_wants(const struct shelf *shelf, struct shelf_places *ret_places)
+{
+    struct str rest = buf_str(&shelf->key);
+    if (rest.len == 0 || clock_mono_ms() - shelf->wanted_mono_ms >= SHELF_WANTED_MS)
+        return false;
+    ret_places->regions_count = words_cut(&rest, ret_places->regions);
+    ret_places->classes_count = words_cut(&rest, ret_places->classes);
+    return true;
 }
 
 void shelf_strike(struct shelf *shelf, const struct uuid *device_ids, size_t count)
 {
-    if (shelf->rows == NULL || count == 0)
-        return;
-    if (shelf->sold_count + count > shelf->sold_max) {
-        shelf->sold_max = (shelf->sold_count + count) * 2;
-        shelf->sold = realloc(shelf->sold, shelf->sold_max * sizeof(*shelf->sold));
-        must(shelf->sold != NULL);
-    }
-    memcpy(shelf->sold + shelf->sold_count, device_ids, count * sizeof(*device_ids));
-    shelf->sold_count += count;
-    qsort(shelf->sold, shelf->sold_count, sizeof(*shelf->sold), uuid_order);
-}
-
-bool shelf_is_sold(const struct shelf *shelf, const struct uuid *device_id)
-{
-    return shelf->sold_count > 0 && bsearch(device_id, shelf->sold, shelf->sold_count,
-                                            sizeof(*device_id), uuid_order) != NULL;
+    if (shelf->stock != NULL)
+        stock_strike(shelf->stock, device_ids, count);
 }
 
 void shelf_drop(struct shelf *shelf)
 {
-    sql_result_release(shelf->rows);
-    shelf->rows = NULL;
-    shelf->sold_count = 0;
+    stock_release(shelf->stock);
+    shelf->stock = NULL;
 }
 
 void shelf_finish(struct shelf *shelf)
 {
     shelf_drop(shelf);
-    free(shelf->sold);
     buf_finish(&shelf->key);
-    *shelf = (struct shelf){.rows = NULL};
+    *shelf = (struct shelf){.stock = NULL};
 }

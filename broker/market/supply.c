@@ -9,8 +9,8 @@
 
 #include "broker/base/must.h"
 #include "broker/market/shelf.h"
+#include "broker/market/stock.h"
 #include "broker/market/turnout.h"
-#include "gen/broker/market/supply.sql.h"
 
 uint32_t block_size_index(uint32_t devices)
 {
@@ -34,7 +34,7 @@ static void *array_of(size_t count, size_t size)
     return array;
 }
 
-static bool is_same_pool(const struct supply_pool *pool, const struct supply_load_out *row)
+static bool is_same_pool(const struct supply_pool *pool, const struct stock_load_out *row)
 {
     return str_equal(pool->region, row->region) && str_equal(pool->class, row->class) &&
            str_equal(pool->trust, row->trust);
@@ -47,7 +47,7 @@ struct taking { /* one pass over the rows */
     uint32_t pool_first, nodes_count, devices_count;
 };
 
-static struct supply_pool *pool_of(const struct taking *taking, const struct supply_load_out *row)
+static struct supply_pool *pool_of(const struct taking *taking, const struct stock_load_out *row)
 {
     struct supply *supply = taking->supply;
     if (supply->pools_count > taking->pool_first &&
@@ -65,7 +65,7 @@ static struct supply_pool *pool_of(const struct taking *taking, const struct sup
     return pool;
 }
 
-static void node_take(struct supply_node *node, const struct supply_load_out *row,
+static void node_take(struct supply_node *node, const struct stock_load_out *row,
                       uint32_t device_first)
 {
     *node = (struct supply_node){
@@ -82,10 +82,10 @@ static void node_take(struct supply_node *node, const struct supply_load_out *ro
     };
 }
 
-static enum err_code rows_read(struct session *session, const struct supply_query *query,
-                               struct sql_result **ret_rows)
+static enum err_code query_read(struct session *session, const struct supply_query *query,
+                                struct stock **ret_stock)
 {
-    const struct supply_load_in in = {
+    const struct stock_load_in in = {
         .market = str_of(query->market),
         .regions = query->regions,
         .regions_count = query->regions_count,
@@ -94,13 +94,32 @@ static enum err_code rows_read(struct session *session, const struct supply_quer
         .round = query->round,
         .with_held = query->tiers != NULL && query->wants_higher,
     };
-    enum err_code err = supply_load_run(session, &in, ret_rows);
+    enum err_code err = stock_read(session, &in, ret_stock);
     if (err == ERR_OK && query->shelf != NULL)
-        shelf_put(query->shelf, query, *ret_rows);
+        shelf_put(query->shelf, query, *ret_stock);
     return err;
 }
 
-static bool is_offered(const struct taking *taking, const struct supply_load_out *row)
+enum err_code supply_restock(struct session *session, const char *market, struct shelf *shelf,
+                             int64_t round)
+{
+    struct shelf_places places;
+    struct stock *stock = NULL;
+    if (!shelf_wants(shelf, &places))
+        return ERR_OK;
+    const struct supply_query query = {.market = market,
+                                       .shelf = shelf,
+                                       .regions = places.regions,
+                                       .classes = places.classes,
+                                       .regions_count = places.regions_count,
+                                       .classes_count = places.classes_count,
+                                       .round = round};
+    enum err_code err = query_read(session, &query, &stock);
+    stock_release(stock);
+    return err;
+}
+
+static bool is_offered(const struct taking *taking, const struct stock_load_out *row)
 {
     int32_t tiers = taking->is_spot ? 1 << TIER_SPOT : 1 << TIER_GUARANTEED | 1 << TIER_FLEXIBLE;
     if ((row->tier_mask & tiers) == 0)
@@ -116,7 +135,7 @@ static bool is_offered(const struct taking *taking, const struct supply_load_out
 }
 
 /* Rows of one bid may have others of its node between them. */
-static void bid_take(struct supply *supply, const struct supply_load_out *row,
+static void bid_take(struct supply *supply, const struct stock_load_out *row,
                      const struct supply_bid *fresh, uint32_t at)
 {
     uint32_t place = supply->bids_count;
@@ -135,7 +154,7 @@ static void bid_take(struct supply *supply, const struct supply_load_out *row,
         .device_id = row->device_id, .is_simulated = row->is_simulated, .row = at};
 }
 
-static void device_take(struct taking *taking, const struct supply_load_out *row, uint32_t at)
+static void device_take(struct taking *taking, const struct stock_load_out *row, uint32_t at)
 {
     struct supply *supply = taking->supply;
     struct supply_pool *pool = pool_of(taking, row);
@@ -189,48 +208,32 @@ static void rows_take(struct taking *taking)
     struct supply *supply = taking->supply;
     uint32_t node_first = taking->nodes_count;
     taking->pool_first = supply->pools_count;
-    for (uint32_t i = 0; i < supply->rows_count; i++) {
-        struct supply_load_out row;
-        supply_load_row(supply->rows, (int)i, &row);
-        bool is_struck =
-            supply->is_from_shelf && shelf_is_sold(taking->query->shelf, &row.device_id);
-        if (!is_struck && is_offered(taking, &row))
-            device_take(taking, &row, i);
+    for (uint32_t i = 0; i < supply->stock->count; i++) {
+        const struct stock_load_out *row = &supply->stock->rows[i];
+        if (!supply->stock->is_struck[i] && is_offered(taking, row))
+            device_take(taking, row, i);
     }
     for (uint32_t i = node_first; i < taking->nodes_count; i++)
         qsort(&supply->devices[supply->nodes[i].device_first], supply->nodes[i].devices_count,
               sizeof(struct supply_device), device_order);
 }
 
-static size_t devices_that_bid(const struct sql_result *rows)
-{
-    size_t count = 0;
-    for (int i = 0; i < sql_result_rows(rows); i++) {
-        struct supply_load_out row;
-        supply_load_row(rows, i, &row);
-        count += row.has_bid_workload_id;
-    }
-    return count;
-}
-
 enum err_code supply_load(struct session *session, const struct supply_query *query,
                           struct supply *ret_supply)
 {
-    struct sql_result *rows = query->shelf != NULL ? shelf_rows(query->shelf, query) : NULL;
-    bool is_from_shelf = rows != NULL;
-    enum err_code err = is_from_shelf ? ERR_OK : rows_read(session, query, &rows);
+    struct stock *stock = query->shelf != NULL ? shelf_take(query->shelf, query) : NULL;
+    bool is_from_shelf = stock != NULL;
+    enum err_code err = is_from_shelf ? ERR_OK : query_read(session, query, &stock);
     if (err != ERR_OK)
         return err;
-    uint32_t count = (uint32_t)sql_result_rows(rows);
-    size_t all = (size_t)count * ((size_t)query->wants_spot + (size_t)query->wants_higher);
+    size_t kinds = (size_t)query->wants_spot + (size_t)query->wants_higher;
     *ret_supply = (struct supply){
-        .rows = rows,
-        .pools = array_of(all, sizeof(struct supply_pool)),
-        .nodes = array_of(all, sizeof(struct supply_node)),
-        .devices = array_of(all, sizeof(struct supply_device)),
-        .bids = array_of(2 * devices_that_bid(rows), sizeof(struct supply_bid)),
-        .is_sold = array_of(count, sizeof(bool)),
-        .rows_count = count,
+        .stock = stock,
+        .pools = array_of(stock->pools_count * kinds, sizeof(struct supply_pool)),
+        .nodes = array_of(stock->nodes_count * kinds, sizeof(struct supply_node)),
+        .devices = array_of(stock->count * kinds, sizeof(struct supply_device)),
+        .bids = array_of(stock->bids_count * kinds, sizeof(struct supply_bid)),
+        .is_sold = array_of(stock->count, sizeof(bool)),
         .cutting = query->cutting,
         .is_from_shelf = is_from_shelf,
     };
@@ -259,7 +262,7 @@ void supply_sell(struct supply *supply, const struct supply_block *block)
 
 void supply_unsell(struct supply *supply)
 {
-    for (uint32_t i = 0; i < supply->rows_count; i++)
+    for (uint32_t i = 0; supply->stock != NULL && i < supply->stock->count; i++)
         supply->is_sold[i] = false;
 }
 
@@ -271,10 +274,11 @@ bool supply_is_held(const struct supply_block *block)
     return false;
 }
 
+/* As their ids' texts do. */
 static int block_order(const void *a, const void *b)
 {
     const struct supply_block *left = a, *right = b;
-    return strcmp(left->id, right->id);
+    return memcmp(&left->devices[0].device_id, &right->devices[0].device_id, sizeof(struct uuid));
 }
 
 /* A node's devices are one group: agents do not report which of them share a link. */
@@ -354,6 +358,6 @@ void supply_finish(struct supply *supply)
     free(supply->devices);
     free(supply->bids);
     free(supply->is_sold);
-    sql_result_release(supply->rows);
+    stock_release(supply->stock);
     *supply = (struct supply){.pools_count = 0};
 }

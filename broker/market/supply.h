@@ -25,7 +25,7 @@
 
 struct session;
 struct shelf;
-struct sql_result;
+struct stock;
 struct turnout;
 
 #define BLOCK_SIZES CARVE_SIZES /* 1, 2, 4, 8 devices: index i stands for 1 << i */
@@ -81,13 +81,13 @@ struct supply_cutting {
 };
 
 struct supply {
-    struct sql_result *rows;
+    struct stock *stock;
     struct supply_pool *pools;
     struct supply_node *nodes;
     struct supply_device *devices;
     struct supply_bid *bids;
     bool *is_sold; /* in this clearing; by row */
-    uint32_t pools_count, bids_count, rows_count;
+    uint32_t pools_count, bids_count;
     struct supply_cutting cutting;
     bool is_from_shelf; /* read a moment ago, not now */
 };
@@ -106,6 +106,9 @@ struct supply_query {
 
 MUST_USE enum err_code supply_load(struct session *session, const struct supply_query *query,
                                    struct supply *ret_supply);
+/* Reads anew what the shelf was asked for last, if that is worth while; as of `round`. */
+MUST_USE enum err_code supply_restock(struct session *session, const char *market,
+                                      struct shelf *shelf, int64_t round);
 /* Cuts every pool by what is wanted of it. */
 void supply_cut(struct supply *supply);
 void supply_finish(struct supply *supply);

@@ -1,4 +1,4 @@
--- name: supply_load
+-- name: stock_load
 -- doc: Every device that may be sold in round $4, where demand looks: one row each, nodes together. An
 --      ask that arrived after the freeze keeps its nodes out of this round, an owner's other floor out of all.
 --      Free ones, and with $5 those of running spot leases, which may have to leave for a higher tier. What
