@@ -1,4 +1,4 @@
-/* The happy path is: load demand, load the supply it can use, route, clear, lock what won and look
+/* The happy path is: load demand, take the stock it can use, route, clear, lock what won and look
  * again, give notice to whoever has to leave, store leases, lot figures and the record.
  * Failure modes are: a guard that no longer holds (its workload or block is taken out and the round
  * is cleared again, GUARD_TRIES_MAX times at most), and any database error, which the caller
@@ -13,7 +13,7 @@
 #include "broker/base/log.h"
 #include "broker/base/must.h"
 #include "broker/market/guard.h"
-#include "broker/market/shelf.h"
+#include "broker/market/stock.h"
 #include "gen/broker/market/commit.sql.h"
 
 #define GUARD_TRIES_MAX  8
@@ -29,6 +29,7 @@ struct commit {
     struct round_clearing clearing;
     struct guard guard;
     struct round_report *report;
+    bool is_from_memory; /* supply was read a moment ago, not in this round */
 };
 
 static void *array_of(size_t count, size_t size)
@@ -48,13 +49,21 @@ static enum err_code commit_load_facts(struct commit *commit, const struct suppl
     return direct_facts_load(commit->world->office->session, &where, &commit->facts);
 }
 
-static enum err_code commit_load_supply(struct commit *commit)
+/* Taking now sells from what was read a moment ago, unless an ask has come since. */
+static enum err_code commit_refresh(struct commit *commit)
+{
+    const struct round_world *world = commit->world;
+    bool may_be_older = commit->round->kind == RECORD_NOW && !commit->round->has_asks;
+    commit->is_from_memory = may_be_older && stock_is_recent(world->stock, world->office);
+    return commit->is_from_memory ? ERR_OK : stock_refresh(world->stock, world->office);
+}
+
+static enum err_code commit_take_supply(struct commit *commit)
 {
     const struct round_world *world = commit->world;
     struct str regions[PLACES_MAX], classes[PLACES_MAX];
     const struct supply_query query = {
-        .market = world->office->name,
-        .shelf = commit->round->kind == RECORD_NOW ? world->shelf : NULL,
+        .stock = world->stock,
         .regions = regions,
         .classes = classes,
         .regions_count = demand_regions(&commit->demands, regions, PLACES_MAX),
@@ -68,9 +77,9 @@ static enum err_code commit_load_supply(struct commit *commit)
                     .seed = commit->round->seed,
                     .is_now = commit->round->kind == RECORD_NOW},
     };
-    enum err_code err = supply_load(world->office->session, &query, &commit->supply);
-    if (err == ERR_OK && demand_has_fine(&commit->demands))
-        err = commit_load_facts(commit, &query);
+    supply_make(&query, &commit->supply);
+    enum err_code err =
+        demand_has_fine(&commit->demands) ? commit_load_facts(commit, &query) : ERR_OK;
     const struct demand_world where = {.supply = &commit->supply,
                                        .indexes = world->indexes,
                                        .benchmarks = world->benchmarks,
@@ -94,24 +103,28 @@ static enum err_code commit_load(struct commit *commit)
     if (err != ERR_OK)
         return err;
     commit->demands = demands_of(rows, commit->round->kind == RECORD_NOW);
-    return commit->demands.count > 0 ? commit_load_supply(commit) : ERR_OK;
+    if (commit->demands.count == 0)
+        return ERR_OK;
+    err = commit_refresh(commit);
+    return err == ERR_OK ? commit_take_supply(commit) : err;
 }
 
-/* Somebody goes unserved from a shelf: what came free meanwhile may serve him. */
+/* Somebody goes unserved from memory: what came free meanwhile may serve him. */
 static bool must_look_again(const struct commit *commit)
 {
     uint32_t wanted_count = 0;
     for (uint32_t i = 0; i < commit->demands.count; i++)
         wanted_count += commit->demands.at[i].k;
-    return commit->supply.is_from_shelf && commit->clearing.awards_count < wanted_count;
+    return commit->is_from_memory && commit->clearing.awards_count < wanted_count;
 }
 
 static enum err_code commit_look_again(struct commit *commit)
 {
     round_clearing_finish(&commit->clearing);
     supply_finish(&commit->supply);
-    shelf_drop(commit->world->shelf);
-    return commit_load_supply(commit);
+    commit->is_from_memory = false;
+    enum err_code err = stock_refresh(commit->world->stock, commit->world->office);
+    return err == ERR_OK ? commit_take_supply(commit) : err;
 }
 
 static enum err_code commit_clear(struct commit *commit)
@@ -240,7 +253,7 @@ static void notices_report(struct commit *commit, const struct sql_result *notic
 static void sold_note(struct round_report *report, const struct supply_block *block)
 {
     for (uint32_t i = 0; i < block->devices_count; i++)
-        report->devices[report->devices_count++] = block->devices[i].device_id;
+        report->sold[report->sold_count++] = block->devices[i].of;
 }
 
 static void awards_store(struct commit *commit, struct sql_result **ret_awarded)
@@ -248,7 +261,8 @@ static void awards_store(struct commit *commit, struct sql_result **ret_awarded)
     uint32_t count = commit->clearing.awards_count;
     struct award_store_in *rows = array_of(count, sizeof(*rows));
     char(*devices)[DEVICE_LIST_SIZE] = array_of(count, sizeof(*devices));
-    commit->report->devices = array_of((size_t)count * BLOCK_DEVICES_MAX, sizeof(struct uuid));
+    commit->report->sold =
+        array_of((size_t)count * BLOCK_DEVICES_MAX, sizeof(*commit->report->sold));
     for (uint32_t i = 0; i < count; i++) {
         const struct round_award *award = &commit->clearing.awards[i];
         rows[i] = award_row(commit, award, devices[i]);
@@ -404,7 +418,7 @@ void round_report_finish(struct round_report *report)
     free(report->parties);
     free(report->fresh.at);
     turnout_finish(&report->turnout);
-    free(report->devices);
+    free(report->sold);
     free(report->callers.at);
     *report = (struct round_report){.demands_count = 0};
 }

@@ -21,11 +21,11 @@ struct round_report {
     int64_t load_us, clear_us, store_us;
     struct lease_parties *parties; /* whom to wake after the commit; freed by the owner */
     size_t parties_count;
-    uint32_t noticed_count;   /* leases that were given notice */
-    struct turnout turnout;   /* freed by the owner */
-    struct lot_indexes fresh; /* indexes of lots that traded; freed by the owner */
-    struct uuid *devices;     /* that were sold; freed by the owner */
-    size_t devices_count;
+    uint32_t noticed_count;     /* leases that were given notice */
+    struct turnout turnout;     /* freed by the owner */
+    struct lot_indexes fresh;   /* indexes of lots that traded; freed by the owner */
+    struct stock_device **sold; /* freed by the owner */
+    size_t sold_count;
     struct demand_callers callers; /* freed by the owner */
 };
 
@@ -37,7 +37,7 @@ struct round_world {
     const struct tier_times *tiers;
     uint32_t fee_bp;
     int64_t direct_window_rounds;
-    struct shelf *shelf; /* for rounds of kind NOW */
+    struct stock *stock;
 };
 
 /* Everything from loading to the stored record, without the COMMIT. */

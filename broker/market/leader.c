@@ -19,7 +19,7 @@
 #include "broker/io/thread.h"
 #include "broker/market/commit.h"
 #include "broker/market/node.h"
-#include "broker/market/shelf.h"
+#include "broker/market/stock.h"
 #include "broker/market/sweep.h"
 #include "broker/market/transcript.h"
 #include "gen/broker/market/leader.sql.h"
@@ -34,8 +34,7 @@ struct leader {
     struct lot_indexes indexes;
     struct lot_benchmarks benchmarks;
     struct turnout turnout; /* of the last round of all lots */
-    struct shelf shelf;
-    int64_t last_round; /* frozen by this leader; 0: none yet */
+    struct stock stock;
     int64_t chain_epoch;
     int64_t histories_mono_ms; /* when they are folded next */
     atomic_bool is_now_wanted;
@@ -81,8 +80,7 @@ static bool leader_prepare(struct leader *leader)
         return true;
     seed_chain_finish(&leader->chain);
     turnout_finish(&leader->turnout);
-    shelf_drop(&leader->shelf);
-    leader->last_round = 0;
+    stock_forget(&leader->stock);
     const struct market_set_key_in key_in = {
         .market = str_of(leader->config.market),
         .signing_public_key = {(const char *)&leader->config.signing_key,
@@ -119,13 +117,12 @@ static bool leader_in_office(struct leader *leader)
     return is_held;
 }
 
-/* After a failure nobody knows which link was spent: the chain is read again. */
+/* After a failure nobody knows which link was spent or what was sold: both are read again. */
 static void round_failed(struct leader *leader, const char *what, enum err_code err)
 {
     office_fail(&leader->office, what, err);
     leader->chain_epoch = 0;
-    leader->last_round = 0;
-    shelf_drop(&leader->shelf);
+    stock_forget(&leader->stock);
     pthread_mutex_lock(&leader->mutex);
     leader->figures.failed_count++;
     pthread_mutex_unlock(&leader->mutex);
@@ -159,7 +156,8 @@ static void round_publish(struct leader *leader, const struct frozen_round *roun
         leader->turnout = report->turnout;
         report->turnout = (struct turnout){.count = 0};
     }
-    shelf_strike(&leader->shelf, report->devices, report->devices_count);
+    for (size_t i = 0; i < report->sold_count; i++)
+        report->sold[i]->is_sold = true;
     for (size_t i = 0; i < report->parties_count; i++)
         lease_wake(leader->config.hub, &report->parties[i]);
     for (size_t i = 0; i < report->callers.count && leader->config.hub != NULL; i++) {
@@ -190,12 +188,9 @@ static enum err_code round_settle_on(struct leader *leader, const struct frozen_
         .tiers = &leader->config.tiers,
         .fee_bp = leader->config.fee_bp,
         .direct_window_rounds = leader->config.direct_window_rounds,
-        .shelf = &leader->shelf,
+        .stock = &leader->stock,
     };
     struct round_report report;
-    leader->last_round = round->round;
-    if (round->kind != RECORD_NOW || round->has_asks)
-        shelf_drop(&leader->shelf);
     at_us[1] = clock_mono_us();
     enum err_code err = round_complete(&world, round, &report);
     at_us[2] = clock_mono_us();
@@ -299,6 +294,17 @@ static void leader_sweep(struct leader *leader)
     pthread_mutex_unlock(&leader->mutex);
 }
 
+/* Read by every turn, so that whoever takes now waits for no reading, and while nobody demands
+ * anything, since changes are kept for a minute only. */
+static void leader_keep_stock(struct leader *leader)
+{
+    enum err_code err = stock_refresh(&leader->stock, &leader->office);
+    if (err == ERR_OK)
+        err = stock_tidy(&leader->stock, &leader->office);
+    if (err != ERR_OK)
+        office_fail(&leader->office, "stock", err);
+}
+
 /* After a failure, chain and log in memory may be ahead of the database until the next turn. */
 static bool is_prepared(const struct leader *leader)
 {
@@ -311,18 +317,6 @@ static void leader_sign(struct leader *leader)
     enum err_code err = transcript_sign(&leader->office, &leader->config.signing_secret);
     if (err != ERR_OK)
         round_failed(leader, "transcript_sign", err);
-}
-
-/* Whoever takes now finds supply read. A failure leaves the shelf empty. */
-static void leader_restock(struct leader *leader)
-{
-    struct office *office = &leader->office;
-    if (leader->last_round == 0 || office->epoch == 0 || session_is_broken(office->session))
-        return;
-    enum err_code err =
-        supply_restock(office->session, office->name, &leader->shelf, leader->last_round);
-    if (err != ERR_OK)
-        round_failed(leader, "supply_restock", err);
 }
 
 void leader_turn(struct leader *leader)
@@ -344,8 +338,9 @@ void leader_turn(struct leader *leader)
     if (is_prepared(leader))
         leader_sign(leader);
     if (leader->office.epoch != 0 && !session_is_broken(leader->office.session))
+        leader_keep_stock(leader);
+    if (leader->office.epoch != 0 && !session_is_broken(leader->office.session))
         leader_sweep(leader);
-    leader_restock(leader);
     figures_office(leader);
 }
 
@@ -422,7 +417,7 @@ void leader_destroy(struct leader *leader)
     benchmarks_finish(&leader->benchmarks);
     free(leader->indexes.at);
     turnout_finish(&leader->turnout);
-    shelf_finish(&leader->shelf);
+    stock_finish(&leader->stock);
     pthread_mutex_destroy(&leader->mutex);
     free(leader);
 }

@@ -16,11 +16,11 @@ static bool office_connect(struct office *office)
     if (office->session != NULL)
         return true;
     office->session = session_open(office->conninfo, "undercutd", why, sizeof(why));
+    office->connection++;
     if (office->session == NULL)
         log_event(LOG_WARN, "office_unconnected", "office=%s why=%s", office->name,
                   log_quote(str_of(why), quoted, sizeof(quoted)));
-    return office->session != NULL &&
-           (!office->plans_anew || session_plan_anew(office->session));
+    return office->session != NULL && (!office->plans_anew || session_plan_anew(office->session));
 }
 
 static bool has_row(struct sql_result *result)

@@ -24,6 +24,7 @@ struct office {
     const char *address;     /* where others reach it */
     bool plans_anew;         /* its statements work on whole tables: see session_plan_anew() */
     struct session *session; /* NULL until connected */
+    uint64_t connection;     /* how many sessions there were, this one included */
     struct transcript *transcript; /* where the market's log ends; NULL for its settlement */
     int64_t epoch;                 /* 0: not in office */
 };

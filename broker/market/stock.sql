@@ -1,40 +1,72 @@
--- name: stock_load
--- doc: Every device that may be sold in round $4, where demand looks: one row each, nodes together. An
---      ask that arrived after the freeze keeps its nodes out of this round, an owner's other floor out of all.
---      Free ones, and with $5 those of running spot leases, which may have to leave for a higher tier. What
---      its owner takes back, and what somebody has won already, is nobody's. One with a bid_id is committed;
---      without a bid_workload_id that bid does not count in this round.
+-- Supply as the leader keeps it in memory.
+
+-- name: stock_look
+-- doc: What changed in transactions that were not settled at since_xact, a node or an account a row, by
+--      node; neither in a change: everything did. Always at least one row. Below horizon_xact all is
+--      settled, so what is read after this is complete from there on.
 -- lane: read
--- in: market text, regions text[], classes text[], round int8, with_held bool
--- out: region text, class text, trust text, catalogue_uusd_per_hour int8, node_id uuid, account_id uuid,
---      price_uusd_per_device_hour int8, spot_multiplier_bp int4, guaranteed_multiplier_bp int4,
---      tier_mask int4, failures_milli int8, observed_ms int8, history_day int4, device_id uuid,
+-- in: since_xact int8
+-- out: horizon_xact int8, is_change bool, node_id uuid?, account_id uuid?
+select pg_snapshot_xmin(pg_current_snapshot())::text::int8 as horizon_xact,
+    coalesce(c.is_change, false) as is_change, c.node_id, c.account_id
+from (select 1) one
+left join (select distinct node_id, account_id, true as is_change
+    from supply_changes where xact >= $1) c on true
+order by c.node_id, c.account_id;
+
+-- name: stock_changes_forget
+-- doc: Changes that every leader has read long ago.
+-- in: before_xact int8
+delete from supply_changes where xact < $1;
+
+-- name: stock_nodes
+-- doc: What these nodes offer, a device a row; see the view.
+-- lane: read
+-- in: node_ids uuid[]
+-- out: region text, class text, trust text, node_id uuid, device_index int4, device_id uuid,
+--      account_id uuid, suspect_until timestamptz?, floor_uusd_per_device_hour int8?,
+--      catalogue_uusd_per_hour int8, failures_milli int8, observed_ms int8, history_day int4,
 --      is_simulated bool, holder_id uuid?, holder_running_at timestamptz?, holder_is_preempted bool,
---      holder_reserve_uusd_per_hour int8, holder_fee_bp int4, holder_block_size int4,
---      bid_id uuid?, bid_workload_id uuid?, bid_uusd_per_hour int8?
-select n.region, d.class, n.trust, c.catalogue_uusd_per_hour, n.node_id, n.account_id,
-    a.price_uusd_per_device_hour, a.spot_multiplier_bp, a.guaranteed_multiplier_bp,
-    tier_mask(a.tiers) as tier_mask,
-    coalesce(h.failures_milli, 0) as failures_milli, coalesce(h.observed_ms, 0) as observed_ms,
-    coalesce(h.day, 0) as history_day, d.device_id, d.is_simulated, l.lease_id as holder_id,
-    l.running_at as holder_running_at, l.notice_at is not null as holder_is_preempted,
-    coalesce(w.reserve_uusd_per_hour, 0) as holder_reserve_uusd_per_hour,
-    coalesce(l.fee_bp, 0) as holder_fee_bp, coalesce(l.block_size, 1) as holder_block_size,
-    d.bid_id, b.workload_id as bid_workload_id, b.price_uusd_per_hour as bid_uusd_per_hour
-from nodes n
-join devices d using (node_id)
-join device_classes c on c.class = d.class
-join asks a on a.account_id = n.account_id and a.class = d.class and a.region = n.region
-left join node_histories h using (node_id)
-left join leases l on l.lease_id = case when $5 then d.lease_id end and l.state = 'running' and l.tier = 'spot'
-    and coalesce(l.interrupt_reason, 'preempted') = 'preempted'
-left join workloads w on w.workload_id = l.workload_id
-left join direct_bids b on b.bid_id = d.bid_id and b.state = 'standing' and b.arrived_round <= $4
-    and b.expires_at > now()
-where $1 <> '' and n.region = any ($2) and d.class = any ($3)
-  and n.state = 'live' and n.is_opted_in and (n.suspect_until is null or n.suspect_until <= now())
-  and n.reclaimed_at is null and d.reclaimed_at is null
-  and d.is_present and d.next_lease_id is null and (d.lease_id is null or l.lease_id is not null)
-  and a.withdrawn_at is null and a.arrived_round <= $4
-  and coalesce(floor_of(n.floors, d.class), a.price_uusd_per_device_hour) = a.price_uusd_per_device_hour
-order by n.region, d.class, n.trust, n.node_id, d.device_index, d.device_id;
+--      holder_reserve_uusd_per_hour int8, holder_fee_bp int4, holder_block_size int4, bid_id uuid?,
+--      bid_workload_id uuid?, bid_uusd_per_hour int8?, bid_arrived_round int8?,
+--      bid_expires_at timestamptz?
+select * from supply_rows
+where node_id = any ($1)
+order by node_id, class, device_index, device_id;
+
+-- name: stock_all_nodes
+-- doc: What all nodes offer. Columns as stock_nodes.
+-- lane: read
+-- out: region text, class text, trust text, node_id uuid, device_index int4, device_id uuid,
+--      account_id uuid, suspect_until timestamptz?, floor_uusd_per_device_hour int8?,
+--      catalogue_uusd_per_hour int8, failures_milli int8, observed_ms int8, history_day int4,
+--      is_simulated bool, holder_id uuid?, holder_running_at timestamptz?, holder_is_preempted bool,
+--      holder_reserve_uusd_per_hour int8, holder_fee_bp int4, holder_block_size int4, bid_id uuid?,
+--      bid_workload_id uuid?, bid_uusd_per_hour int8?, bid_arrived_round int8?,
+--      bid_expires_at timestamptz?
+select * from supply_rows
+order by node_id, class, device_index, device_id;
+
+-- name: stock_asks
+-- doc: The asks of these accounts.
+-- lane: read
+-- in: account_ids uuid[]
+-- out: owner_id uuid, region text, class text, price_uusd_per_device_hour int8,
+--      spot_multiplier_bp int4, guaranteed_multiplier_bp int4, tier_mask int4, arrived_round int8,
+--      is_withdrawn bool
+select account_id as owner_id, region, class, price_uusd_per_device_hour, spot_multiplier_bp,
+    guaranteed_multiplier_bp, tier_mask(tiers) as tier_mask, arrived_round,
+    withdrawn_at is not null as is_withdrawn
+from asks
+where account_id = any ($1);
+
+-- name: stock_all_asks
+-- doc: All asks. Columns as stock_asks.
+-- lane: read
+-- out: owner_id uuid, region text, class text, price_uusd_per_device_hour int8,
+--      spot_multiplier_bp int4, guaranteed_multiplier_bp int4, tier_mask int4, arrived_round int8,
+--      is_withdrawn bool
+select account_id as owner_id, region, class, price_uusd_per_device_hour, spot_multiplier_bp,
+    guaranteed_multiplier_bp, tier_mask(tiers) as tier_mask, arrived_round,
+    withdrawn_at is not null as is_withdrawn
+from asks;

@@ -1,6 +1,6 @@
-/* The happy path is: rows come ordered by pool and node, so one pass for each kind of pool makes
- * pools, nodes and devices; cutting then makes blocks, largest size first, halving what is left
- * over for smaller wishes. Failure modes are: a database error, which leaves nothing to finish.
+/* The happy path is: the stock stands ordered by pool and node, so one pass for each kind of pool
+ * makes pools, nodes and devices; cutting then makes blocks, largest size first, halving what is
+ * left over for smaller wishes. Failure modes are: none, memory aside.
  */
 #include "broker/market/supply.h"
 
@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "broker/base/must.h"
-#include "broker/market/shelf.h"
 #include "broker/market/stock.h"
 #include "broker/market/turnout.h"
 
@@ -34,158 +33,157 @@ static void *array_of(size_t count, size_t size)
     return array;
 }
 
-static bool is_same_pool(const struct supply_pool *pool, const struct stock_load_out *row)
-{
-    return str_equal(pool->region, row->region) && str_equal(pool->class, row->class) &&
-           str_equal(pool->trust, row->trust);
-}
-
-struct taking { /* one pass over the rows */
+struct taking { /* one pass over the stock */
     struct supply *supply;
     const struct supply_query *query;
     bool is_spot;
     uint32_t pool_first, nodes_count, devices_count;
 };
 
-static struct supply_pool *pool_of(const struct taking *taking, const struct stock_load_out *row)
+static struct supply_pool *pool_of(const struct taking *taking, const struct stock_entry *entry)
 {
     struct supply *supply = taking->supply;
-    if (supply->pools_count > taking->pool_first &&
-        is_same_pool(&supply->pools[supply->pools_count - 1], row))
-        return &supply->pools[supply->pools_count - 1];
+    if (supply->pools_count > taking->pool_first) {
+        struct supply_pool *last = &supply->pools[supply->pools_count - 1];
+        if (str_equal(last->region, entry->region) && str_equal(last->class, entry->class) &&
+            str_equal(last->trust, entry->trust))
+            return last;
+    }
     struct supply_pool *pool = &supply->pools[supply->pools_count++];
     *pool = (struct supply_pool){
-        .region = row->region,
-        .class = row->class,
-        .trust = row->trust,
+        .region = entry->region,
+        .class = entry->class,
+        .trust = entry->trust,
         .is_spot = taking->is_spot,
-        .catalogue_uusd_per_hour = row->catalogue_uusd_per_hour,
+        .catalogue_uusd_per_hour = entry->catalogue_uusd_per_hour,
         .node_first = taking->nodes_count,
     };
     return pool;
 }
 
-static void node_take(struct supply_node *node, const struct stock_load_out *row,
+static void node_take(struct supply_node *node, const struct stock_entry *entry,
                       uint32_t device_first)
 {
     *node = (struct supply_node){
-        .node_id = row->node_id,
-        .account_id = row->account_id,
-        .history = {.failures_milli = row->failures_milli,
-                    .observed_ms = row->observed_ms,
-                    .day = row->history_day},
-        .ask_uusd_per_device_hour = row->price_uusd_per_device_hour,
-        .spot_multiplier_bp = row->spot_multiplier_bp,
-        .guaranteed_multiplier_bp = row->guaranteed_multiplier_bp,
-        .tier_mask = row->tier_mask,
+        .node_id = entry->node_id,
+        .account_id = entry->account_id,
+        .history = entry->history,
+        .ask_uusd_per_device_hour = entry->ask->price_uusd_per_device_hour,
+        .spot_multiplier_bp = entry->ask->spot_multiplier_bp,
+        .guaranteed_multiplier_bp = entry->ask->guaranteed_multiplier_bp,
+        .tier_mask = entry->ask->tier_mask,
         .device_first = device_first,
     };
 }
 
-static enum err_code query_read(struct session *session, const struct supply_query *query,
-                                struct stock **ret_stock)
+static bool is_listed(struct str word, const struct str *list, size_t count)
 {
-    const struct stock_load_in in = {
-        .market = str_of(query->market),
-        .regions = query->regions,
-        .regions_count = query->regions_count,
-        .classes = query->classes,
-        .classes_count = query->classes_count,
-        .round = query->round,
-        .with_held = query->tiers != NULL && query->wants_higher,
-    };
-    enum err_code err = stock_read(session, &in, ret_stock);
-    if (err == ERR_OK && query->shelf != NULL)
-        shelf_put(query->shelf, query, *ret_stock);
-    return err;
+    for (size_t i = 0; i < count; i++)
+        if (str_equal(word, list[i]))
+            return true;
+    return false;
 }
 
-enum err_code supply_restock(struct session *session, const char *market, struct shelf *shelf,
-                             int64_t round)
+static bool is_wanted(const struct supply_query *query, const struct stock_entry *entry)
 {
-    struct shelf_places places;
-    struct stock *stock = NULL;
-    if (!shelf_wants(shelf, &places))
-        return ERR_OK;
-    const struct supply_query query = {.market = market,
-                                       .shelf = shelf,
-                                       .regions = places.regions,
-                                       .classes = places.classes,
-                                       .regions_count = places.regions_count,
-                                       .classes_count = places.classes_count,
-                                       .round = round};
-    enum err_code err = query_read(session, &query, &stock);
-    stock_release(stock);
-    return err;
+    return is_listed(entry->region, query->regions, query->regions_count) &&
+           is_listed(entry->class, query->classes, query->classes_count);
 }
 
-static bool is_offered(const struct taking *taking, const struct stock_load_out *row)
+/* Whether its node sells in this round, at the price that its account asks. */
+static bool is_open(const struct taking *taking, const struct stock_entry *entry)
 {
+    const struct supply_query *query = taking->query;
     int32_t tiers = taking->is_spot ? 1 << TIER_SPOT : 1 << TIER_GUARANTEED | 1 << TIER_FLEXIBLE;
-    if ((row->tier_mask & tiers) == 0)
+    const struct stock_ask *ask = entry->ask;
+    return ask != NULL && !ask->is_withdrawn && ask->arrived_round <= query->round &&
+           (ask->tier_mask & tiers) != 0 && entry->suspect_until_us <= query->at_us &&
+           (entry->floor_uusd_per_device_hour == 0 ||
+            entry->floor_uusd_per_device_hour == ask->price_uusd_per_device_hour);
+}
+
+/* Whether it is free, or held by whoever would have to leave. */
+static bool is_offered(const struct taking *taking, const struct stock_device *device)
+{
+    const struct supply_query *query = taking->query;
+    if (device->is_sold)
         return false;
-    if (!row->has_holder_id)
+    if (uuid_is_nil(device->holder_id))
         return true;
     const struct tier_holder holder = {.tier = TIER_SPOT,
                                        .is_running = true,
-                                       .is_preempted = row->holder_is_preempted,
-                                       .running_at_us = row->holder_running_at_us};
-    return tier_may_evict(taking->query->tiers, taking->is_spot ? TIER_SPOT : TIER_FLEXIBLE,
-                          &holder, taking->query->at_us);
+                                       .is_preempted = device->holder_is_preempted,
+                                       .running_at_us = device->holder_running_at_us};
+    return query->tiers != NULL && query->wants_higher &&
+           tier_may_evict(query->tiers, taking->is_spot ? TIER_SPOT : TIER_FLEXIBLE, &holder,
+                          query->at_us);
 }
 
-/* Rows of one bid may have others of its node between them. */
-static void bid_take(struct supply *supply, const struct stock_load_out *row,
-                     const struct supply_bid *fresh, uint32_t at)
+/* It stands, and came before the freeze. */
+static bool bid_counts(const struct supply_query *query, const struct stock_device *device)
 {
+    return !uuid_is_nil(device->bid_workload_id) && device->bid_arrived_round <= query->round &&
+           device->bid_expires_at_us > query->at_us;
+}
+
+/* Devices of one bid may have others of its node between them. */
+static void bid_take(struct taking *taking, struct supply_pool *pool, struct stock_device *device,
+                     uint32_t at)
+{
+    struct supply *supply = taking->supply;
     uint32_t place = supply->bids_count;
-    while (place > 0 && !(uuid_equal(supply->bids[place - 1].bid_id, row->bid_id) &&
-                          supply->bids[place - 1].pool == fresh->pool))
+    while (place > 0 && !(uuid_equal(supply->bids[place - 1].bid_id, device->bid_id) &&
+                          supply->bids[place - 1].pool == pool))
         place--;
     if (place == 0) {
         place = ++supply->bids_count;
-        supply->bids[place - 1] = *fresh;
-        uuid_text(row->device_id, supply->bids[place - 1].block.id);
-        supply->bids[place - 1].block.devices = supply->bids[place - 1].devices;
+        struct supply_bid *fresh = &supply->bids[place - 1];
+        *fresh = (struct supply_bid){
+            .bid_id = device->bid_id,
+            .workload_id = device->bid_workload_id,
+            .price_uusd_per_hour = device->bid_uusd_per_hour,
+            .pool = pool,
+            .block = {.node = &supply->nodes[taking->nodes_count - 1], .devices = fresh->devices}};
+        uuid_text(device->device_id, fresh->block.id);
     }
     struct supply_bid *bid = &supply->bids[place - 1];
     must(bid->block.devices_count < BLOCK_DEVICES_MAX);
-    bid->devices[bid->block.devices_count++] = (struct supply_device){
-        .device_id = row->device_id, .is_simulated = row->is_simulated, .row = at};
+    bid->devices[bid->block.devices_count++] =
+        (struct supply_device){.device_id = device->device_id,
+                               .is_simulated = device->is_simulated,
+                               .of = device,
+                               .row = at};
 }
 
-static void device_take(struct taking *taking, const struct stock_load_out *row, uint32_t at)
+static void device_take(struct taking *taking, const struct stock_entry *entry,
+                        struct stock_device *device, uint32_t at)
 {
     struct supply *supply = taking->supply;
-    struct supply_pool *pool = pool_of(taking, row);
+    struct supply_pool *pool = pool_of(taking, entry);
     bool is_new = pool->nodes_count == 0 ||
-                  !uuid_equal(supply->nodes[taking->nodes_count - 1].node_id, row->node_id);
+                  !uuid_equal(supply->nodes[taking->nodes_count - 1].node_id, entry->node_id);
     if (is_new) {
-        node_take(&supply->nodes[taking->nodes_count++], row, taking->devices_count);
+        node_take(&supply->nodes[taking->nodes_count++], entry, taking->devices_count);
         pool->nodes_count++;
     }
-    if (row->has_bid_workload_id)
-        bid_take(supply, row,
-                 &(struct supply_bid){.bid_id = row->bid_id,
-                                      .workload_id = row->bid_workload_id,
-                                      .price_uusd_per_hour = row->bid_uusd_per_hour,
-                                      .pool = pool,
-                                      .block = {.node = &supply->nodes[taking->nodes_count - 1]}},
-                 at);
-    if (row->has_bid_id)
+    if (bid_counts(taking->query, device))
+        bid_take(taking, pool, device, at);
+    if (!uuid_is_nil(device->bid_id))
         return;
     supply->nodes[taking->nodes_count - 1].devices_count++;
-    struct supply_device *device = &supply->devices[taking->devices_count++];
-    *device = (struct supply_device){
-        .device_id = row->device_id, .is_simulated = row->is_simulated, .row = at};
-    if (!row->has_holder_id)
+    struct supply_device *taken = &supply->devices[taking->devices_count++];
+    *taken = (struct supply_device){.device_id = device->device_id,
+                                    .is_simulated = device->is_simulated,
+                                    .of = device,
+                                    .row = at};
+    if (uuid_is_nil(device->holder_id))
         return;
-    device->holder_id = row->holder_id;
-    device->holder = (struct tier_victim){
+    taken->holder_id = device->holder_id;
+    taken->holder = (struct tier_victim){
         .r_uusd_per_device_hour =
-            reserve_net(row->holder_reserve_uusd_per_hour, row->holder_fee_bp) /
-            row->holder_block_size,
-        .running_at_us = row->holder_running_at_us,
+            reserve_net(device->holder_reserve_uusd_per_hour, device->holder_fee_bp) /
+            device->holder_block_size,
+        .running_at_us = device->holder_running_at_us,
     };
 }
 
@@ -202,48 +200,67 @@ static int device_order(const void *a, const void *b)
     return order != 0 ? order : left->row < right->row ? -1 : 1;
 }
 
-/* Fills the pools of one kind. */
-static void rows_take(struct taking *taking)
+/* Fills the pools of one kind. Every device of an entry that is wanted has a row, sold or not, so
+ * that it has the same one in both kinds. */
+static void stock_take(struct taking *taking)
 {
     struct supply *supply = taking->supply;
-    uint32_t node_first = taking->nodes_count;
+    const struct stock *stock = taking->query->stock;
+    uint32_t node_first = taking->nodes_count, row = 0;
     taking->pool_first = supply->pools_count;
-    for (uint32_t i = 0; i < supply->stock->count; i++) {
-        const struct stock_load_out *row = &supply->stock->rows[i];
-        if (!supply->stock->is_struck[i] && is_offered(taking, row))
-            device_take(taking, row, i);
+    for (size_t i = 0; i < stock->entries_count; i++) {
+        struct stock_entry *entry = stock->entries[i];
+        if (!is_wanted(taking->query, entry))
+            continue;
+        bool is_selling = is_open(taking, entry);
+        for (uint32_t d = 0; is_selling && d < entry->devices_count; d++)
+            if (is_offered(taking, &entry->devices[d]))
+                device_take(taking, entry, &entry->devices[d], row + d);
+        row += entry->devices_count;
     }
     for (uint32_t i = node_first; i < taking->nodes_count; i++)
         qsort(&supply->devices[supply->nodes[i].device_first], supply->nodes[i].devices_count,
               sizeof(struct supply_device), device_order);
 }
 
-enum err_code supply_load(struct session *session, const struct supply_query *query,
-                          struct supply *ret_supply)
+struct size { /* of what is wanted: the most that supply can be */
+    uint32_t entries_count, devices_count, bidding_count;
+};
+
+static struct size size_of(const struct supply_query *query)
 {
-    struct stock *stock = query->shelf != NULL ? shelf_take(query->shelf, query) : NULL;
-    bool is_from_shelf = stock != NULL;
-    enum err_code err = is_from_shelf ? ERR_OK : query_read(session, query, &stock);
-    if (err != ERR_OK)
-        return err;
+    struct size size = {.entries_count = 0};
+    for (size_t i = 0; i < query->stock->entries_count; i++) {
+        const struct stock_entry *entry = query->stock->entries[i];
+        if (!is_wanted(query, entry))
+            continue;
+        size.entries_count++;
+        size.devices_count += entry->devices_count;
+        for (uint32_t d = 0; d < entry->devices_count; d++)
+            size.bidding_count += !uuid_is_nil(entry->devices[d].bid_id);
+    }
+    return size;
+}
+
+void supply_make(const struct supply_query *query, struct supply *ret_supply)
+{
+    const struct size size = size_of(query);
     size_t kinds = (size_t)query->wants_spot + (size_t)query->wants_higher;
     *ret_supply = (struct supply){
-        .stock = stock,
-        .pools = array_of(stock->pools_count * kinds, sizeof(struct supply_pool)),
-        .nodes = array_of(stock->nodes_count * kinds, sizeof(struct supply_node)),
-        .devices = array_of(stock->count * kinds, sizeof(struct supply_device)),
-        .bids = array_of(stock->bids_count * kinds, sizeof(struct supply_bid)),
-        .is_sold = array_of(stock->count, sizeof(bool)),
+        .pools = array_of(kinds * size.entries_count, sizeof(struct supply_pool)),
+        .nodes = array_of(kinds * size.entries_count, sizeof(struct supply_node)),
+        .devices = array_of(kinds * size.devices_count, sizeof(struct supply_device)),
+        .bids = array_of(kinds * size.bidding_count, sizeof(struct supply_bid)),
+        .is_sold = array_of(size.devices_count, sizeof(bool)),
+        .rows_count = size.devices_count,
         .cutting = query->cutting,
-        .is_from_shelf = is_from_shelf,
     };
     struct taking taking = {.supply = ret_supply, .query = query};
     if (query->wants_higher)
-        rows_take(&taking);
+        stock_take(&taking);
     taking.is_spot = true;
     if (query->wants_spot)
-        rows_take(&taking);
-    return ERR_OK;
+        stock_take(&taking);
 }
 
 bool supply_has(const struct supply *supply, const struct supply_block *block)
@@ -262,7 +279,7 @@ void supply_sell(struct supply *supply, const struct supply_block *block)
 
 void supply_unsell(struct supply *supply)
 {
-    for (uint32_t i = 0; supply->stock != NULL && i < supply->stock->count; i++)
+    for (uint32_t i = 0; i < supply->rows_count; i++)
         supply->is_sold[i] = false;
 }
 
@@ -274,11 +291,10 @@ bool supply_is_held(const struct supply_block *block)
     return false;
 }
 
-/* As their ids' texts do. */
 static int block_order(const void *a, const void *b)
 {
     const struct supply_block *left = a, *right = b;
-    return memcmp(&left->devices[0].device_id, &right->devices[0].device_id, sizeof(struct uuid));
+    return strcmp(left->id, right->id);
 }
 
 /* A node's devices are one group: agents do not report which of them share a link. */
@@ -358,6 +374,5 @@ void supply_finish(struct supply *supply)
     free(supply->devices);
     free(supply->bids);
     free(supply->is_sold);
-    stock_release(supply->stock);
     *supply = (struct supply){.pools_count = 0};
 }

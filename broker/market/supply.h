@@ -1,13 +1,12 @@
 /* supply.h - what can be sold in a round: devices, pooled, and cut into blocks.
  *
- * one thread (the leader's). supply_load() reads; the rest is pure. A pool is (region, class,
+ * one thread (the leader's); pure. A pool is (region, class,
  * trust), once for spot and once for the tiers above it; cut for a block size and offered in a tier
  * it is the supply of one lot. Spot is sold what is free; the tiers above are sold what is free and
  * what running spot leases hold that may be evicted (auction/tier.h). Of a node, free devices come
  * first, then held ones in the order of eviction. Both kinds of pool are cut from the same devices:
- * what is sold in one is sold in the other. Strings and rows
- * belong to the supply and live until supply_finish(). A book that is kept in memory between rounds
- * can take the place of supply_load(): nothing else reads supply from the database.
+ * what is sold in one is sold in the other. Words and devices are the stock's (stock.h), which must
+ * not be refreshed before supply_finish().
  *
  * Cutting is auction/carve.h's, over each pool's nodes and by counts: what is wanted of the pool
  * now and what the last round made of it. Asks are not among what it reads.
@@ -23,9 +22,8 @@
 #include "broker/base/id.h"
 #include "broker/base/str.h"
 
-struct session;
-struct shelf;
 struct stock;
+struct stock_device;
 struct turnout;
 
 #define BLOCK_SIZES CARVE_SIZES /* 1, 2, 4, 8 devices: index i stands for 1 << i */
@@ -44,7 +42,8 @@ struct supply_device {
     bool is_simulated;
     struct uuid holder_id; /* the spot lease that would have to leave; nil: it is free */
     struct tier_victim holder;
-    uint32_t row; /* the same in both kinds of pool */
+    struct stock_device *of; /* where the stock has it */
+    uint32_t row;            /* the same in both kinds of pool */
 };
 
 struct supply_block {
@@ -81,20 +80,17 @@ struct supply_cutting {
 };
 
 struct supply {
-    struct stock *stock;
     struct supply_pool *pools;
     struct supply_node *nodes;
     struct supply_device *devices;
     struct supply_bid *bids;
     bool *is_sold; /* in this clearing; by row */
-    uint32_t pools_count, bids_count;
+    uint32_t pools_count, bids_count, rows_count;
     struct supply_cutting cutting;
-    bool is_from_shelf; /* read a moment ago, not now */
 };
 
 struct supply_query {
-    const char *market;
-    struct shelf *shelf; /* NULL: read, and keep nothing */
+    const struct stock *stock;
     const struct str *regions, *classes;
     size_t regions_count, classes_count;
     int64_t round;
@@ -104,11 +100,9 @@ struct supply_query {
     struct supply_cutting cutting;
 };
 
-MUST_USE enum err_code supply_load(struct session *session, const struct supply_query *query,
-                                   struct supply *ret_supply);
-/* Reads anew what the shelf was asked for last, if that is worth while; as of `round`. */
-MUST_USE enum err_code supply_restock(struct session *session, const char *market,
-                                      struct shelf *shelf, int64_t round);
+/* What may be sold of the stock, where demand looks. An ask that arrived after the freeze keeps its
+ * nodes out of this round, an owner's other floor out of all. */
+void supply_make(const struct supply_query *query, struct supply *ret_supply);
 /* Cuts every pool by what is wanted of it. */
 void supply_cut(struct supply *supply);
 void supply_finish(struct supply *supply);
