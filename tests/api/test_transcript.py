@@ -51,19 +51,23 @@ def of_hex(items):
 
 
 class LogCase(ApiCase):
+    settings = {"round_ms": 250}  # what `verify` looks at without a range is then the last 25 s
+
     @classmethod
     def prepare(cls):
         cls.all_sellers = []
 
     def trade(self):
-        """Sellers with several blocks, tenants with one and several wishes, an award at once."""
+        """Sellers with several blocks, tenants with one and several wishes, an award at once. The first wish comes first
+        and may pay more than the second, so that both tenants win something in whichever rounds these fall."""
+        self.sweep()  # what an earlier trade of this test left would take these blocks
         before = int(self.sql("select count(*) from leases"))
         self.sellers = [self.node(price=900000 + 70000 * i, slots=1 + i % 2) for i in range(3)]
         self.all_sellers += self.sellers
         self.tenants = [self.account() for _ in range(2)]
         made = [self.tenants[i % 2].post("/v1/workloads", manifest(
-            replicas=1 + i % 2, reserve_uusd_per_hour=1000000 + 200000 * i, award="now" if i == 3 else "auction"))
-            for i in range(4)]
+            replicas=1 + i % 2, reserve_uusd_per_hour=reserve, award="now" if i == 3 else "auction"))
+            for i, reserve in enumerate((1300000, 1200000, 1400000, 1600000))]
         last = max(w["promise"]["round"] for w in made)
         self.until("their rounds in the log", lambda: int(self.sql(
             "select coalesce(max(round), 0) from log_leaves l join log_heads h using (market, size)")) >= last and
