@@ -199,7 +199,9 @@ static struct award_store_in award_row(const struct commit *commit, const struct
     return (struct award_store_in){
         .lease_id = uuid_v7(),
         .replica_id = replica.replica_id,
+        .operator_account_id = award->block->node->account_id,
         .node_id = award->block->node->node_id,
+        .market = replica.market,
         .round = commit->round->round,
         .region = award->pool->region,
         .class = award->pool->class,
@@ -207,8 +209,10 @@ static struct award_store_in award_row(const struct commit *commit, const struct
         .tier = award->demand->tier,
         .trust = award->pool->trust,
         .price_uusd_per_hour = award->price_uusd_per_hour,
+        .fee_bp = replica.fee_bp,
         .theta_uusd_per_hour = award->theta_uusd_per_hour,
         .adder_uusd_per_hour = award->adder_uusd_per_hour,
+        .max_duration_s = replica.max_duration_s,
         .device_ids = device_list(award->block, devices),
         .is_simulated = award->block->devices[0].is_simulated,
         .wait_ms = wait_ms(commit, award->block),
@@ -256,6 +260,13 @@ static void sold_note(struct round_report *report, const struct supply_block *bl
         report->sold[report->sold_count++] = block->devices[i].of;
 }
 
+static int award_order(const void *a, const void *b)
+{
+    return ((const struct round_award *)a)->replica_row -
+           ((const struct round_award *)b)->replica_row;
+}
+
+/* In the order of the replicas: neighbours in a table or an index are written together. */
 static void awards_store(struct commit *commit, struct sql_result **ret_awarded)
 {
     uint32_t count = commit->clearing.awards_count;
@@ -263,6 +274,7 @@ static void awards_store(struct commit *commit, struct sql_result **ret_awarded)
     char(*devices)[DEVICE_LIST_SIZE] = array_of(count, sizeof(*devices));
     commit->report->sold =
         array_of((size_t)count * BLOCK_DEVICES_MAX, sizeof(*commit->report->sold));
+    qsort(commit->clearing.awards, count, sizeof(struct round_award), award_order);
     for (uint32_t i = 0; i < count; i++) {
         const struct round_award *award = &commit->clearing.awards[i];
         rows[i] = award_row(commit, award, devices[i]);

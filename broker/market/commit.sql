@@ -3,40 +3,37 @@
 --      passes at that lease's close, in wait_ms at the latest if all goes well. What escrow can pay for and
 --      what earlier leases left of max_duration bound each of them; no money moves.
 -- batch: true
--- in: lease_id uuid, replica_id uuid, node_id uuid, round int8, region text, class text, block_size int4,
---     tier text, trust text, price_uusd_per_hour int8, theta_uusd_per_hour int8,
---     adder_uusd_per_hour int8, device_ids text, is_simulated bool, wait_ms int8,
---     price_set_by_ask bool
+-- in: lease_id uuid, replica_id uuid, operator_account_id uuid, node_id uuid, market text, round int8,
+--     region text, class text, block_size int4, tier text, trust text, price_uusd_per_hour int8, fee_bp int4,
+--     theta_uusd_per_hour int8, adder_uusd_per_hour int8, max_duration_s int4, device_ids text,
+--     is_simulated bool, wait_ms int8, price_set_by_ask bool
 -- out: ord int4
 with member as (
-    select lease_id, replica_id, node_id, round, region, class, block_size, tier, trust, price, theta,
-        adder, string_to_array(device_ids, ',')::uuid[] as device_ids, is_simulated, wait_ms,
-        price_set_by_ask, ord
-    from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int8[], $5::text[], $6::text[], $7::int4[],
-        $8::text[], $9::text[], $10::int8[], $11::int8[], $12::int8[], $13::text[], $14::bool[],
-        $15::int8[], $16::bool[])
-        with ordinality as m (lease_id, replica_id, node_id, round, region, class, block_size, tier,
-        trust, price, theta, adder, device_ids, is_simulated, wait_ms, price_set_by_ask, ord)
+    select lease_id, replica_id, operator_account_id, node_id, market, round, region, class, block_size, tier,
+        trust, price, fee_bp, theta, adder, max_duration_s, string_to_array(device_ids, ',')::uuid[] as device_ids,
+        is_simulated, wait_ms, price_set_by_ask, ord
+    from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::int8[], $7::text[], $8::text[],
+        $9::int4[], $10::text[], $11::text[], $12::int8[], $13::int4[], $14::int8[], $15::int8[], $16::int4[],
+        $17::text[], $18::bool[], $19::int8[], $20::bool[])
+        with ordinality as m (lease_id, replica_id, operator_account_id, node_id, market, round, region, class,
+        block_size, tier, trust, price, fee_bp, theta, adder, max_duration_s, device_ids, is_simulated, wait_ms,
+        price_set_by_ask, ord)
 ), awarded as (
     update replicas r set state = 'starting', epoch = r.epoch + 1, not_before = null
     from member m
     where r.replica_id = m.replica_id and r.state = 'auctioning'
-    returning m.*, r.workload_id, r.replica_index, r.epoch, r.escrow_uusd, r.ran_ms
+    returning m.*, r.workload_id, r.account_id, r.replica_index, r.epoch, r.escrow_uusd, r.ran_ms
 ), made as (
     insert into leases (lease_id, replica_id, workload_id, account_id, operator_account_id, node_id,
         market, round, region, class, block_size, tier, trust, replica_index, epoch,
         price_uusd_per_hour, fee_bp, theta_uusd_per_hour, adder_uusd_per_hour, max_duration_s,
         earlier_ms, device_ids, is_simulated, starts_at, price_set_by_ask, billable_ms_max)
-    select a.lease_id, a.replica_id, a.workload_id, w.account_id, n.account_id, a.node_id,
-        w.market, a.round, a.region, a.class, a.block_size, a.tier, a.trust, a.replica_index, a.epoch,
-        a.price, w.fee_bp, a.theta, a.adder, w.max_duration_s,
-        a.ran_ms, a.device_ids, a.is_simulated, now() + a.wait_ms * interval '1 ms',
-        a.price_set_by_ask,
-        lease_ms_max(a.price, w.fee_bp, a.escrow_uusd, 0,
-            duration_left_ms(w.max_duration_s, a.ran_ms))
-    from awarded a
-    join workloads w using (workload_id)
-    join nodes n using (node_id)
+    select lease_id, replica_id, workload_id, account_id, operator_account_id, node_id,
+        market, round, region, class, block_size, tier, trust, replica_index, epoch,
+        price, fee_bp, theta, adder, max_duration_s,
+        ran_ms, device_ids, is_simulated, now() + wait_ms * interval '1 ms', price_set_by_ask,
+        lease_ms_max(price, fee_bp, escrow_uusd, 0, duration_left_ms(max_duration_s, ran_ms))
+    from awarded
     returning lease_id
 ), taken as (
     update devices d set lease_id = coalesce(d.lease_id, m.lease_id),

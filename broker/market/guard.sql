@@ -31,18 +31,19 @@ order by l.lease_id
 for update of l;
 
 -- name: award_lock_replicas
--- doc: The replicas of these workloads that still wait, of workloads that did not change since the freeze.
+-- doc: The replicas of these workloads that still wait, of workloads that did not change since the freeze,
+--      with what their leases take over from the workload.
 -- lane: write
 -- in: workload_ids uuid[], round int8
--- out: replica_id uuid, workload_id uuid, replica_index int4
+-- out: replica_id uuid, workload_id uuid, replica_index int4, market text, fee_bp int4, max_duration_s int4
 with w as materialized (
-    select workload_id
+    select workload_id, market, fee_bp, max_duration_s
     from workloads
     where workload_id = any ($1) and desired = 'run' and arrived_round <= $2
     order by workload_id
     for update
 )
-select r.replica_id, r.workload_id, r.replica_index
+select r.replica_id, r.workload_id, r.replica_index, w.market, w.fee_bp, w.max_duration_s
 from replicas r join w using (workload_id)
 where r.state = 'auctioning' and coalesce(r.not_before, '-infinity') <= now()
   and (select count(*) from w) >= 0

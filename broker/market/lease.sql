@@ -239,7 +239,7 @@ with member as (
     from based b
 ), billed as materialized (
     select ord, (lease).lease_id, (lease).replica_id, (lease).workload_id, (lease).account_id,
-        (lease).operator_account_id, (lease).node_id, reason, exit_code, detail, exclude_node, ran_ms,
+        (lease).operator_account_id, (lease).node_id, (lease).device_ids, reason, exit_code, detail, exclude_node, ran_ms,
         next = 'retry' and ran_ms >= duration_left_ms((lease).max_duration_s, (lease).earlier_ms) as is_used_up,
         case when ran_ms >= duration_left_ms((lease).max_duration_s, (lease).earlier_ms) then 'end'
             else next end as next, is_failure, backoff_ms, escrow_uusd, base_ms, billed_ms,
@@ -303,7 +303,8 @@ with member as (
         next_lease_id = case when d.lease_id <> all (g.ids) and d.next_lease_id <> all (g.ids)
             then d.next_lease_id end
     from (select array_agg(lease_id) as ids from billed) g
-    where d.lease_id = any (g.ids) or d.next_lease_id = any (g.ids)
+    where d.device_id in (select unnest(b.device_ids) from billed b)
+      and (d.lease_id = any (g.ids) or d.next_lease_id = any (g.ids))
 ), spent as (
     update workloads w set spent_uusd = w.spent_uusd + s.gross_uusd
     from (select workload_id, sum(gross_uusd)::int8 as gross_uusd from billed group by workload_id) s

@@ -67,7 +67,10 @@ static struct award_store_in award_of(int workload, int replica, int device)
     return (struct award_store_in){
         .lease_id = uuid_v7(),
         .replica_id = world_uuid(world_ask(&world, "select fx.replica(%d, %d)", workload, replica)),
+        .operator_account_id =
+            world_uuid(world_ask(&world, "select fx.account(%d)", node == 1 ? OPERATOR : TENANT)),
         .node_id = world_uuid(world_ask(&world, "select fx.node(%d)", node)),
+        .market = STR("main"),
         .round = 1,
         .region = STR("eu-west"),
         .class = STR("cpu-1c2g"),
@@ -75,7 +78,9 @@ static struct award_store_in award_of(int workload, int replica, int device)
         .tier = STR("flexible"),
         .trust = STR("unverified"),
         .price_uusd_per_hour = 100000 + device,
+        .fee_bp = 1000,
         .theta_uusd_per_hour = 100000 + device,
+        .max_duration_s = 86400,
         .device_ids = str_of(devices[device]),
     };
 }

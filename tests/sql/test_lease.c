@@ -3,6 +3,7 @@
 #include "broker/market/lease.h"
 
 #include "billing/meter.h"
+#include "broker/base/money.h"
 #include "tests/lib/prop.h"
 #include "tests/sql/market_fixture.h"
 
@@ -369,7 +370,10 @@ static void sql_reckons_like_the_meter(void **unused)
     {
         int64_t price = prop_range(&prop, 0, prop_chance(&prop, 50) ? 5000000 : 1000000000000);
         int64_t ms = prop_range(&prop, 0, prop_chance(&prop, 50) ? 90000000 : 2592000000);
-        int64_t fee_bp = prop_range(&prop, 0, 10000), money = prop_range(&prop, 0, 3600000000);
+        int64_t fee_bp = prop_range(&prop, 0, 10000);
+        int64_t money = prop_range(&prop, 0, prop_chance(&prop, 50) ? 3600000000 : MONEY_MAX);
+        if (prop_chance(&prop, 10))
+            money = 900000000000 + prop_range(&prop, 0, 1); /* from here on in numeric */
         struct meter_terms terms = {.price_uusd_per_hour = price, .fee_bp = fee_bp};
         struct meter_bill bill = bill_for(&terms, ms);
         char expected[128];
