@@ -91,9 +91,9 @@ class ContractTest(ApiCase):
             "log_head": lambda: noting.get("/v1/log/head"),
             "log_leaves": lambda: noting.get("/v1/log/leaves?limit=2"),
             "log_consistency": lambda: noting.get("/v1/log/consistency?before=1&size=1"),
-            "market_candles": lambda: noting.get(f"/v1/market/candles?{lot}&step=1m"),
             "market_depth": lambda: self.until(
                 "the depth", lambda: noting.raw("GET", f"/v1/market/depth?{lot}")[0] == 200),
+            "market_candles": lambda: noting.get(f"/v1/market/candles?{lot}&step=1m"),
             "market_stats": lambda: noting.get(f"/v1/market/stats?{lot}"),
             "market_cheapest": lambda: noting.get("/v1/market/cheapest"),
             "price_list": lambda: noting.get("/v1/prices?region=eu-west"),
