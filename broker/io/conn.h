@@ -26,6 +26,7 @@ struct conn {
     bool is_busy;              /* a request is being served; the owner's to keep */
     void (*gone)(void *data);  /* while watched */
     void *gone_data;
+    bool lets_pass;    /* the next sign of something, unseen */
     struct timer poll; /* while the peer's next request hides its hang-up */
 };
 
