@@ -12,13 +12,13 @@
 #include "broker/base/clock.h"
 #include "broker/base/log.h"
 #include "broker/base/must.h"
+#include "broker/market/award.h"
 #include "broker/market/guard.h"
 #include "broker/market/stock.h"
 #include "gen/broker/market/commit.sql.h"
 
-#define GUARD_TRIES_MAX  8
-#define PLACES_MAX       256 /* regions, or classes, in one query */
-#define DEVICE_LIST_SIZE (BLOCK_DEVICES_MAX * (ID_TEXT_SIZE + 1))
+#define GUARD_TRIES_MAX 8
+#define PLACES_MAX      256 /* regions, or classes, in one query */
 
 struct commit {
     const struct round_world *world;
@@ -164,62 +164,6 @@ static enum err_code commit_decide(struct commit *commit)
     return ERR_INTERNAL;
 }
 
-static struct str device_list(const struct supply_block *block, char text[DEVICE_LIST_SIZE])
-{
-    char id[ID_TEXT_SIZE];
-    size_t len = 0;
-    for (uint32_t i = 0; i < block->devices_count; i++) {
-        uuid_text(block->devices[i].device_id, id);
-        must(str_format(text + len, DEVICE_LIST_SIZE - len, "%s%s", i ? "," : "", id));
-        len += strlen(text + len);
-    }
-    return (struct str){text, len};
-}
-
-/* How long whoever holds the block may stay: its notice, or what is left of it. */
-static int64_t wait_ms(const struct commit *commit, const struct supply_block *block)
-{
-    int64_t longest_ms = 0;
-    for (uint32_t i = 0; i < block->devices_count; i++) {
-        struct award_lock_holders_out row;
-        if (uuid_is_nil(block->devices[i].holder_id))
-            continue;
-        must(guard_holder(&commit->guard, &block->devices[i].holder_id, &row));
-        int64_t left_ms = row.has_left_ms ? row.left_ms : commit->world->tiers->spot_notice_ms;
-        longest_ms = left_ms > longest_ms ? left_ms : longest_ms;
-    }
-    return longest_ms;
-}
-
-static struct award_store_in award_row(const struct commit *commit, const struct round_award *award,
-                                       char devices[DEVICE_LIST_SIZE])
-{
-    struct award_lock_replicas_out replica;
-    award_lock_replicas_row(commit->guard.replicas, award->replica_row, &replica);
-    return (struct award_store_in){
-        .lease_id = uuid_v7(),
-        .replica_id = replica.replica_id,
-        .operator_account_id = award->block->node->account_id,
-        .node_id = award->block->node->node_id,
-        .market = replica.market,
-        .round = commit->round->round,
-        .region = award->pool->region,
-        .class = award->pool->class,
-        .block_size = (int32_t)award->block->devices_count,
-        .tier = award->demand->tier,
-        .trust = award->pool->trust,
-        .price_uusd_per_hour = award->price_uusd_per_hour,
-        .fee_bp = replica.fee_bp,
-        .theta_uusd_per_hour = award->theta_uusd_per_hour,
-        .adder_uusd_per_hour = award->adder_uusd_per_hour,
-        .max_duration_s = replica.max_duration_s,
-        .device_ids = device_list(award->block, devices),
-        .is_simulated = award->block->devices[0].is_simulated,
-        .wait_ms = wait_ms(commit, award->block),
-        .price_set_by_ask = award->is_price_set_by_ask,
-    };
-}
-
 static void party_add(struct round_report *report, const struct lease_parties *parties)
 {
     report->parties[report->parties_count++] = *parties;
@@ -260,36 +204,29 @@ static void sold_note(struct round_report *report, const struct supply_block *bl
         report->sold[report->sold_count++] = block->devices[i].of;
 }
 
-static int award_order(const void *a, const void *b)
-{
-    return ((const struct round_award *)a)->replica_row -
-           ((const struct round_award *)b)->replica_row;
-}
-
-/* In the order of the replicas: neighbours in a table or an index are written together. */
 static void awards_store(struct commit *commit, struct sql_result **ret_awarded)
 {
-    uint32_t count = commit->clearing.awards_count;
-    struct award_store_in *rows = array_of(count, sizeof(*rows));
-    char(*devices)[DEVICE_LIST_SIZE] = array_of(count, sizeof(*devices));
-    commit->report->sold =
-        array_of((size_t)count * BLOCK_DEVICES_MAX, sizeof(*commit->report->sold));
-    qsort(commit->clearing.awards, count, sizeof(struct round_award), award_order);
-    for (uint32_t i = 0; i < count; i++) {
+    const struct award_round round = {.session = commit->world->office->session,
+                                      .market = commit->world->office->name,
+                                      .round = commit->round->round,
+                                      .supply = &commit->supply,
+                                      .guard = &commit->guard,
+                                      .spot_notice_ms = commit->world->tiers->spot_notice_ms};
+    struct round_report *report = commit->report;
+    report->awards_count = commit->clearing.awards_count;
+    report->sold =
+        array_of((size_t)report->awards_count * BLOCK_DEVICES_MAX, sizeof(*report->sold));
+    (void)awards_write(&round, &commit->clearing, ret_awarded); /* the flush knows what failed */
+    for (uint32_t i = 0; i < report->awards_count; i++) {
         const struct round_award *award = &commit->clearing.awards[i];
-        rows[i] = award_row(commit, award, devices[i]);
-        sold_note(commit->report, award->block);
-        party_add(commit->report, &(struct lease_parties){
-                                      .workload_id = award->demand->workload_id,
-                                      .account_id = award->demand->account_id,
-                                      .operator_account_id = award->block->node->account_id,
-                                      .node_id = award->block->node->node_id,
-                                  });
+        sold_note(report, award->block);
+        party_add(report, &(struct lease_parties){
+                              .workload_id = award->demand->workload_id,
+                              .account_id = award->demand->account_id,
+                              .operator_account_id = award->block->node->account_id,
+                              .node_id = award->block->node->node_id,
+                          });
     }
-    award_store_run(commit->world->office->session, rows, count, ret_awarded);
-    free(rows);
-    free(devices);
-    commit->report->awards_count = count;
 }
 
 static int uuid_order(const void *a, const void *b)
@@ -387,8 +324,10 @@ static enum err_code commit_store(struct commit *commit)
         lots_store(commit);
     record_store(commit);
     enum err_code err = session_pipe_flush(session); /* knows what failed */
+    struct award_store_out stored = {.leases_count = 0};
     if (err == ERR_OK && count > 0)
-        must((uint32_t)sql_result_rows(awarded) == count);
+        award_store_row(awarded, 0, &stored);
+    must(err != ERR_OK || (uint32_t)stored.leases_count == count);
     notices_report(commit, noticed);
     sql_result_release(noticed);
     sql_result_release(awarded);

@@ -3,8 +3,9 @@
  * The expectation is one event for each workload that starts and two for each lease, as they read
  * when every one of them had a row of its own.
  */
+#include "auction/tier.h"
 #include "broker/market/event.h"
-#include "gen/broker/market/commit.sql.h"
+#include "gen/broker/market/award.sql.h"
 #include "tests/sql/market_fixture.h"
 
 #define SINGLES   120 /* workloads of one replica, more than two rows' worth */
@@ -55,55 +56,85 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct award_store_in award_of(int workload, int replica, int device)
+struct one { /* a lease to be: of which replica, on which device */
+    int workload, replica, device;
+};
+
+/* Device 0 is node 1's first, 1 node 2's first, 2 node 1's second... */
+static void award(const struct one *ones, size_t count)
 {
-    static char devices[AWARDS][ID_TEXT_SIZE];
-    int node = 1 + device % 2;
-    must(str_format(devices[device], ID_TEXT_SIZE, "%s",
-                    world_ask(&world,
-                              "select device_id from devices where node_id = fx.node(%d)"
-                              " and device_index = %d",
-                              node, device / 2)));
-    return (struct award_store_in){
-        .lease_id = uuid_v7(),
-        .replica_id = world_uuid(world_ask(&world, "select fx.replica(%d, %d)", workload, replica)),
-        .operator_account_id =
-            world_uuid(world_ask(&world, "select fx.account(%d)", node == 1 ? OPERATOR : TENANT)),
-        .node_id = world_uuid(world_ask(&world, "select fx.node(%d)", node)),
+    struct uuid leases[AWARDS], replicas[AWARDS], operators[AWARDS], nodes[AWARDS], devices[AWARDS];
+    int32_t first[AWARDS], units[AWARDS], tiers[AWARDS], fees[AWARDS], durations[AWARDS];
+    int64_t prices[AWARDS], zeros[AWARDS] = {0};
+    bool no[AWARDS] = {false};
+    for (size_t i = 0; i < count; i++) {
+        int node = 1 + ones[i].device % 2;
+        leases[i] = uuid_v7();
+        replicas[i] = world_uuid(
+            world_ask(&world, "select fx.replica(%d, %d)", ones[i].workload, ones[i].replica));
+        nodes[i] = world_uuid(world_ask(&world, "select fx.node(%d)", node));
+        operators[i] =
+            world_uuid(world_ask(&world, "select fx.account(%d)", node == 1 ? OPERATOR : TENANT));
+        devices[i] =
+            world_uuid(world_ask(&world,
+                                 "select device_id from devices where node_id = fx.node(%d)"
+                                 " and device_index = %d",
+                                 node, ones[i].device / 2));
+        first[i] = (int32_t)i + 1;
+        units[i] = 1;
+        tiers[i] = TIER_FLEXIBLE;
+        fees[i] = 1000;
+        durations[i] = 86400;
+        prices[i] = 100000 + ones[i].device;
+    }
+#define LIST(name, array) .name = (array), .name##_count = count
+    const struct award_store_in in = {
         .market = STR("main"),
         .round = 1,
-        .region = STR("eu-west"),
-        .class = STR("cpu-1c2g"),
-        .block_size = 1,
-        .tier = STR("flexible"),
-        .trust = STR("unverified"),
-        .price_uusd_per_hour = 100000 + device,
-        .fee_bp = 1000,
-        .theta_uusd_per_hour = 100000 + device,
-        .max_duration_s = 86400,
-        .device_ids = str_of(devices[device]),
+        LIST(lease_ids, leases),
+        LIST(replica_ids, replicas),
+        LIST(operator_account_ids, operators),
+        LIST(node_ids, nodes),
+        LIST(pools, units),
+        LIST(tiers, tiers),
+        LIST(prices_uusd_per_hour, prices),
+        LIST(fees_bp, fees),
+        LIST(thetas_uusd_per_hour, prices),
+        LIST(adders_uusd_per_hour, zeros),
+        LIST(max_durations_s, durations),
+        LIST(waits_ms, zeros),
+        LIST(are_simulated, no),
+        LIST(are_set_by_ask, no),
+        LIST(device_firsts, first),
+        LIST(block_sizes, units),
+        LIST(device_ids, devices),
+        LIST(device_lease_ids, leases),
+        .regions = &STR("eu-west"),
+        .regions_count = 1,
+        .classes = &STR("cpu-1c2g"),
+        .classes_count = 1,
+        .trusts = &STR("unverified"),
+        .trusts_count = 1,
     };
-}
-
-static void award(const struct award_store_in *rows, size_t count)
-{
     struct sql_result *result = NULL;
-    if (award_store_run(world.session, rows, count, &result) != ERR_OK)
+    struct award_store_out row;
+    if (award_store_run(world.session, &in, &result) != ERR_OK)
         fail_msg("%s", session_why(world.session));
-    assert_int_equal(sql_result_rows(result), (int)count);
+    award_store_row(result, 0, &row);
+    assert_int_equal(row.leases_count, (int)count);
     sql_result_release(result);
 }
 
 /* One round: every single, two of the gang, the guest's; devices of both nodes in turns. */
 static void award_round(void)
 {
-    struct award_store_in rows[AWARDS];
+    struct one ones[AWARDS];
     for (int i = 0; i < SINGLES; i++)
-        rows[i] = award_of(SINGLES - i, 0, i); /* leases in another order than workloads */
-    rows[SINGLES] = award_of(GANG, 0, SINGLES);
-    rows[SINGLES + 1] = award_of(GANG, 1, SINGLES + 1);
-    rows[SINGLES + 2] = award_of(OF_GUEST, 0, SINGLES + 2);
-    award(rows, AWARDS);
+        ones[i] = (struct one){SINGLES - i, 0, i}; /* leases in another order than workloads */
+    ones[SINGLES] = (struct one){GANG, 0, SINGLES};
+    ones[SINGLES + 1] = (struct one){GANG, 1, SINGLES + 1};
+    ones[SINGLES + 2] = (struct one){OF_GUEST, 0, SINGLES + 2};
+    award(ones, AWARDS);
 }
 
 /* Keeps what the round has to tell, a line each, as it follows from what stands now. */
@@ -258,19 +289,17 @@ static void what_a_round_tells_shares_rows(void **state)
 static void a_workload_that_starts_already_is_counted_and_not_told_again(void **state)
 {
     (void)state;
-    struct award_store_in first = award_of(GANG, 0, 0), second = award_of(GANG, 2, 1);
-    struct award_store_in third = award_of(GANG, 3, 2);
     static const char counts[] =
         "select concat_ws(' ', state, version, replicas_auctioning, replicas_starting,"
         " replicas_running, has_been_awarded) from workloads where workload_id = fx.workload(%d)";
-    award(&first, 1);
+    award(&(struct one){GANG, 0, 0}, 1);
     assert_string_equal(world_ask(&world, counts, GANG), "starting 2 3 1 0 t");
-    award(&second, 1);
+    award(&(struct one){GANG, 2, 1}, 1);
     assert_string_equal(world_ask(&world, counts, GANG), "starting 3 2 2 0 t");
     world_do(&world, "update leases set state = 'running', running_at = now()");
     world_do(&world, "update replicas set state = 'running' where state = 'starting'");
     assert_string_equal(world_ask(&world, counts, GANG), "running 4 2 0 2 t");
-    award(&third, 1);
+    award(&(struct one){GANG, 3, 2}, 1);
     assert_string_equal(world_ask(&world, counts, GANG), "running 5 1 1 2 t");
     assert_string_equal(world_ask(&world,
                                   "select string_agg(kind, ' ' order by event_id) from events"
@@ -283,8 +312,7 @@ static void a_workload_that_starts_already_is_counted_and_not_told_again(void **
 static void escrow_of_a_starting_replica_moves_no_count(void **state)
 {
     (void)state;
-    struct award_store_in row = award_of(GANG, 0, 0);
-    award(&row, 1);
+    award(&(struct one){GANG, 0, 0}, 1);
     world_do(&world, "begin; update replicas set escrow_uusd = escrow_uusd + 1"
                      " where state = 'starting'");
     assert_string_equal(
