@@ -110,12 +110,18 @@ struct header_name {
     ((struct header_name){                  \
         .lower = (lower_name), .shown = (shown_name), .len = sizeof(lower_name) - 1})
 
-/* The name lives for ever; the value is copied. */
+/* Name and value live as long as the request. */
+static void add_fixed(h2o_req_t *req, struct header_name name, struct str value)
+{
+    h2o_add_header_by_str(&req->pool, &req->res.headers, name.lower, name.len,
+                          /* maybe_token= */ 0, name.shown, value.at, value.len);
+}
+
+/* The value is copied. */
 static void add_header(h2o_req_t *req, struct header_name name, struct str value)
 {
     h2o_iovec_t copy = h2o_strdup(&req->pool, value.at, value.len);
-    h2o_add_header_by_str(&req->pool, &req->res.headers, name.lower, name.len,
-                          /* maybe_token= */ 1, name.shown, copy.base, copy.len);
+    add_fixed(req, name, (struct str){.at = copy.base, .len = copy.len});
 }
 
 void api_set_header(struct flow *flow, const char *name, const char *value)
@@ -175,13 +181,12 @@ static void add_common_headers(struct flow *flow, const char *content_type)
                str_of(request_id_text(flow->request_id, id)));
     if (content_type != NULL)
         add_header(req, HEADER_NAME("content-type", "Content-Type"), str_of(content_type));
-    add_header(req, HEADER_NAME("cache-control", "Cache-Control"),
-               call->has_etag ? STR("private, no-cache") : STR("no-store"));
-    add_header(req, HEADER_NAME("x-content-type-options", "X-Content-Type-Options"),
-               STR("nosniff"));
+    add_fixed(req, HEADER_NAME("cache-control", "Cache-Control"),
+              call->has_etag ? STR("private, no-cache") : STR("no-store"));
+    add_fixed(req, HEADER_NAME("x-content-type-options", "X-Content-Type-Options"), STR("nosniff"));
     if (is_public_read)
-        add_header(req, HEADER_NAME("access-control-allow-origin", "Access-Control-Allow-Origin"),
-                   STR("*"));
+        add_fixed(req, HEADER_NAME("access-control-allow-origin", "Access-Control-Allow-Origin"),
+                  STR("*"));
     add_rate_headers(req, &call->rate);
     if (atomic_load_explicit(&call->thread->world->is_draining, memory_order_relaxed))
         req->http1_is_persistent = 0;

@@ -14,9 +14,7 @@
 #define REPLACEMENT "\\ufffd" /* what stands in for bytes that are not UTF-8 */
 
 static bool is_too_deep(struct str text);
-static void item_start(struct json_out *out, const char *key_or_null);
-static void level_open(struct json_out *out, const char *key_or_null, char bracket);
-static void level_close(struct json_out *out, char bracket);
+static void item_start(struct json_out *out, struct str key);
 static void byte_add(struct buf *to, char byte);
 static void string_add(struct buf *to, struct str value);
 static size_t char_add(struct buf *to, struct str rest);
@@ -82,22 +80,22 @@ void json_out_start(struct json_out *out, struct buf *to)
     *out = (struct json_out){.to = to};
 }
 
-static void item_start(struct json_out *out, const char *key_or_null)
+static void item_start(struct json_out *out, struct str key)
 {
-    must(out->is_object[out->depth] == (key_or_null != NULL));
+    must(out->is_object[out->depth] == (key.at != NULL));
     must(out->depth > 0 || !out->has_item[0]);
     if (out->has_item[out->depth])
         byte_add(out->to, ',');
     out->has_item[out->depth] = true;
-    if (key_or_null == NULL)
+    if (key.at == NULL)
         return;
-    string_add(out->to, str_of(key_or_null));
+    string_add(out->to, key);
     byte_add(out->to, ':');
 }
 
-static void level_open(struct json_out *out, const char *key_or_null, char bracket)
+void json_open(struct json_out *out, struct str key, char bracket)
 {
-    item_start(out, key_or_null);
+    item_start(out, key);
     must(out->depth < JSON_DEPTH_MAX);
     out->depth++;
     out->has_item[out->depth] = false;
@@ -105,31 +103,11 @@ static void level_open(struct json_out *out, const char *key_or_null, char brack
     byte_add(out->to, bracket);
 }
 
-static void level_close(struct json_out *out, char bracket)
+void json_close(struct json_out *out, char bracket)
 {
     must(out->depth > 0 && out->is_object[out->depth] == (bracket == '}'));
     out->depth--;
     byte_add(out->to, bracket);
-}
-
-void json_object_open(struct json_out *out, const char *key_or_null)
-{
-    level_open(out, key_or_null, '{');
-}
-
-void json_object_close(struct json_out *out)
-{
-    level_close(out, '}');
-}
-
-void json_array_open(struct json_out *out, const char *key_or_null)
-{
-    level_open(out, key_or_null, '[');
-}
-
-void json_array_close(struct json_out *out)
-{
-    level_close(out, ']');
 }
 
 static void byte_add(struct buf *to, char byte)
@@ -257,47 +235,30 @@ bool json_is_utf8(struct str text)
     return true;
 }
 
-void json_put_str(struct json_out *out, const char *key_or_null, struct str value)
+void json_add_str(struct json_out *out, struct str key, struct str value)
 {
-    item_start(out, key_or_null);
+    item_start(out, key);
     if (value.at)
         string_add(out->to, value);
     else
-        buf_add_c(out->to, "null");
+        buf_add_str(out->to, STR("null"));
 }
 
-void json_put_c(struct json_out *out, const char *key_or_null, const char *value)
-{
-    json_put_str(out, key_or_null, str_of(value));
-}
-
-void json_put_i64(struct json_out *out, const char *key_or_null, int64_t value)
+void json_add_i64(struct json_out *out, struct str key, int64_t value)
 {
     char digits[I64_TEXT_SIZE];
-    item_start(out, key_or_null);
+    item_start(out, key);
     buf_add(out->to, digits, i64_format(value, digits));
 }
 
-void json_put_bool(struct json_out *out, const char *key_or_null, bool value)
-{
-    item_start(out, key_or_null);
-    buf_add_c(out->to, value ? "true" : "false");
-}
-
-void json_put_null(struct json_out *out, const char *key_or_null)
-{
-    item_start(out, key_or_null);
-    buf_add_c(out->to, "null");
-}
-
-void json_put_time(struct json_out *out, const char *key_or_null, int64_t at_us)
+void json_add_time(struct json_out *out, struct str key, int64_t at_us)
 {
     char text[32];
-    json_put_c(out, key_or_null, at_us ? clock_format(at_us, text) : NULL);
+    json_add_str(out, key, str_of(at_us ? clock_format(at_us, text) : NULL));
 }
 
 /* The url form with its two other characters and the padding. */
-void json_put_base64(struct json_out *out, const char *key_or_null, struct str bytes)
+void json_add_base64(struct json_out *out, struct str key, struct str bytes)
 {
     struct buf text = {.at = NULL};
     buf_reserve(&text, 4 * ((bytes.len + 2) / 3) + 1);
@@ -306,12 +267,12 @@ void json_put_base64(struct json_out *out, const char *key_or_null, struct str b
         text.at[i] = text.at[i] == '-' ? '+' : text.at[i] == '_' ? '/' : text.at[i];
     while (text.len % 4 != 0)
         text.at[text.len++] = '=';
-    json_put_str(out, key_or_null, buf_str(&text));
+    json_add_str(out, key, buf_str(&text));
     buf_finish(&text);
 }
 
-void json_put_raw(struct json_out *out, const char *key_or_null, struct str json)
+void json_add_raw(struct json_out *out, struct str key, struct str json)
 {
-    item_start(out, key_or_null);
+    item_start(out, key);
     buf_add_str(out->to, json);
 }

@@ -38,21 +38,79 @@ struct json_out {
 };
 
 void json_out_start(struct json_out *out, struct buf *to);
-void json_object_open(struct json_out *out, const char *key_or_null);
-void json_object_close(struct json_out *out);
-void json_array_open(struct json_out *out, const char *key_or_null);
-void json_array_close(struct json_out *out);
+
+/* Private: what the names below stand for, with a key whose length is known (STR_NONE: no key). */
+void json_open(struct json_out *out, struct str key, char bracket);
+void json_close(struct json_out *out, char bracket);
+void json_add_str(struct json_out *out, struct str key, struct str value);
+void json_add_i64(struct json_out *out, struct str key, int64_t value);
+void json_add_time(struct json_out *out, struct str key, int64_t at_us);
+void json_add_base64(struct json_out *out, struct str key, struct str bytes);
+void json_add_raw(struct json_out *out, struct str key, struct str json);
+
+/* These are here so that keys, which are nearly always literals, cost no strlen(). */
+static inline void json_object_open(struct json_out *out, const char *key_or_null)
+{
+    json_open(out, str_of(key_or_null), '{');
+}
+
+static inline void json_object_close(struct json_out *out)
+{
+    json_close(out, '}');
+}
+
+static inline void json_array_open(struct json_out *out, const char *key_or_null)
+{
+    json_open(out, str_of(key_or_null), '[');
+}
+
+static inline void json_array_close(struct json_out *out)
+{
+    json_close(out, ']');
+}
+
 /* An absent string and a NULL become null. */
-void json_put_str(struct json_out *out, const char *key_or_null, struct str value);
-void json_put_c(struct json_out *out, const char *key_or_null, const char *value);
-void json_put_i64(struct json_out *out, const char *key_or_null, int64_t value);
-void json_put_bool(struct json_out *out, const char *key_or_null, bool value);
-void json_put_null(struct json_out *out, const char *key_or_null);
+static inline void json_put_str(struct json_out *out, const char *key_or_null, struct str value)
+{
+    json_add_str(out, str_of(key_or_null), value);
+}
+
+static inline void json_put_c(struct json_out *out, const char *key_or_null, const char *value)
+{
+    json_add_str(out, str_of(key_or_null), str_of(value));
+}
+
+static inline void json_put_i64(struct json_out *out, const char *key_or_null, int64_t value)
+{
+    json_add_i64(out, str_of(key_or_null), value);
+}
+
+static inline void json_put_bool(struct json_out *out, const char *key_or_null, bool value)
+{
+    json_add_raw(out, str_of(key_or_null), value ? STR("true") : STR("false"));
+}
+
+static inline void json_put_null(struct json_out *out, const char *key_or_null)
+{
+    json_add_raw(out, str_of(key_or_null), STR("null"));
+}
+
 /* RFC 3339; 0 becomes null. */
-void json_put_time(struct json_out *out, const char *key_or_null, int64_t at_us);
-/* `json` is JSON already. */
+static inline void json_put_time(struct json_out *out, const char *key_or_null, int64_t at_us)
+{
+    json_add_time(out, str_of(key_or_null), at_us);
+}
+
 /* In standard base64, padded. */
-void json_put_base64(struct json_out *out, const char *key_or_null, struct str bytes);
-void json_put_raw(struct json_out *out, const char *key_or_null, struct str json);
+static inline void json_put_base64(struct json_out *out, const char *key_or_null, struct str bytes)
+{
+    json_add_base64(out, str_of(key_or_null), bytes);
+}
+
+/* `json` is JSON already. */
+static inline void json_put_raw(struct json_out *out, const char *key_or_null, struct str json)
+{
+    json_add_raw(out, str_of(key_or_null), json);
+}
 
 #endif

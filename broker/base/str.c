@@ -159,18 +159,23 @@ size_t base64url_encode(const uint8_t *bytes, size_t len, char *ret)
 {
     static const char digits[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    size_t out = 0;
-    uint32_t bits = 0;
-    int bits_count = 0;
-    for (size_t i = 0; i < len; i++) {
-        bits = bits << 8 | bytes[i];
-        for (bits_count += 8; bits_count >= 6; bits_count -= 6)
-            ret[out++] = digits[bits >> (bits_count - 6) & 63];
+    char *at = ret;
+    for (; len >= 3; len -= 3, bytes += 3) {
+        uint32_t bits = (uint32_t)bytes[0] << 16 | (uint32_t)bytes[1] << 8 | bytes[2];
+        *at++ = digits[bits >> 18];
+        *at++ = digits[bits >> 12 & 63];
+        *at++ = digits[bits >> 6 & 63];
+        *at++ = digits[bits & 63];
     }
-    if (bits_count)
-        ret[out++] = digits[bits << (6 - bits_count) & 63];
-    ret[out] = '\0';
-    return out;
+    if (len > 0) {
+        uint32_t bits = (uint32_t)bytes[0] << 16 | (len > 1 ? (uint32_t)bytes[1] << 8 : 0);
+        *at++ = digits[bits >> 18];
+        *at++ = digits[bits >> 12 & 63];
+        if (len > 1)
+            *at++ = digits[bits >> 6 & 63];
+    }
+    *at = '\0';
+    return (size_t)(at - ret);
 }
 
 static int base64url_digit(char c)
@@ -218,16 +223,6 @@ void buf_grow(struct buf *b, size_t more)
     must(at != NULL);
     b->at = at;
     b->cap = cap;
-}
-
-void buf_add_str(struct buf *b, struct str s)
-{
-    buf_add(b, s.at, s.len);
-}
-
-void buf_add_c(struct buf *b, const char *c_string)
-{
-    buf_add_str(b, str_of(c_string));
 }
 
 void buf_add_format(struct buf *b, const char *format, ...)

@@ -89,8 +89,16 @@ static inline void buf_add(struct buf *b, const void *bytes, size_t len)
     b->len += len;
 }
 
-void buf_add_str(struct buf *b, struct str s);
-void buf_add_c(struct buf *b, const char *c_string);
+static inline void buf_add_str(struct buf *b, struct str s)
+{
+    buf_add(b, s.at, s.len);
+}
+
+static inline void buf_add_c(struct buf *b, const char *c_string)
+{
+    buf_add_str(b, str_of(c_string));
+}
+
 void buf_add_format(struct buf *b, const char *format, ...) PRINTF_LIKE(2, 3);
 void buf_finish(struct buf *b); /* frees; the buffer is empty again */
 struct str buf_str(const struct buf *b);
