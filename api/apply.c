@@ -205,7 +205,7 @@ static enum flow_next apply_stored(struct flow *flow)
         return posting_refuse_short(flow, order->posting.in.hold_uusd, order->row.wallet_uusd);
     if (!order->row.is_stored)
         return look_again(flow);
-    posting_announce(flow, &order->posting);
+    posting_announce(flow, order);
     if (!order->posting.in.has_replaces)
         return go_and_show(flow, order->posting.id.u);
     struct workload_get_in old = {

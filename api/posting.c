@@ -194,12 +194,18 @@ void posting_listen(struct flow *flow, struct workload_order *order)
         watch_listen(flow, &order->watch);
 }
 
-void posting_announce(struct flow *flow, const struct posting *posting)
+bool posting_may_be_lent(const struct posting *posting)
 {
+    return str_equal_c(posting->in.award, "now");
+}
+
+void posting_announce(struct flow *flow, const struct workload_order *order)
+{
+    const struct posting *posting = &order->posting;
     const struct api_call *call = api_call_of(flow);
     char text[ID_TEXT_SIZE], topic[HUB_TOPIC_SIZE];
     account_wake(call->thread->hub, call->principal.account_id); /* no other waits for a new id */
-    if (!str_equal_c(posting->in.award, "now"))
+    if (!str_equal_c(posting->in.award, "now") || order->stored.was_lent)
         return;
     must(str_format(topic, sizeof(topic), "market:now:%s", uuid_text(posting->id.u, text)));
     hub_wake(call->thread->hub, topic);

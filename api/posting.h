@@ -37,8 +37,10 @@ MUST_USE bool posting_make(struct flow *flow, struct str name, struct posting *r
 void posting_want(struct workload_order *order, enum wait_for wait_for, int64_t timeout_s);
 /* Listens for it from before the store. */
 void posting_listen(struct flow *flow, struct workload_order *order);
-/* Tells the account's listeners, and the market when it shall award at once. */
-void posting_announce(struct flow *flow, const struct posting *posting);
+/* What may be lent to the market, to be awarded in the transaction that stores it. */
+bool posting_may_be_lent(const struct posting *posting);
+/* Tells the account's listeners, and the market when it shall award at once and has not yet. */
+void posting_announce(struct flow *flow, const struct workload_order *order);
 /* The workload as stored, without reading it again. */
 struct workload_get_out posting_stored(const struct posting *posting,
                                        const struct workload_store_out *row);

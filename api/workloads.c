@@ -34,6 +34,7 @@ static enum flow_next create_store(struct flow *flow)
 {
     struct workload_order *state = flow->state;
     state->stored.flow = flow;
+    state->stored.may_be_lent = posting_may_be_lent(&state->posting);
     state->tries_count++;
     workload_store_submit(api_call_of(flow)->thread->db, &state->stored, &state->posting.in);
     return FLOW_WAIT;
@@ -47,7 +48,7 @@ static enum flow_next create_stored(struct flow *flow)
     workload_store_get(&state->stored, 0, &state->row);
     if (!state->row.is_stored)
         return FLOW_NEXT;
-    posting_announce(flow, &state->posting);
+    posting_announce(flow, state);
     if (state->watch.goal != WATCH_ONCE)
         return flow_goto(flow, "look");
     state->watch.row = posting_stored(&state->posting, &state->row);

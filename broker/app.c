@@ -227,6 +227,8 @@ static void start_leader(struct app *app)
         .fee_bp = (uint32_t)config->fee_bp,
     });
     app->world.leader = app->leader;
+    for (int i = 0; i < app->threads_count; i++)
+        db_lend(app->threads[i].db, leader_take, app->leader);
 }
 
 static void start_settle(struct app *app)

@@ -23,7 +23,7 @@
 #define CHECK_MS         250
 /* Every statement is written for one plan, by index, and replanning costs more than running most of
  * them; a plan made while a table was empty must not scan it when it is full. */
-#define SESSION_OPTIONS                                  \
+#define SESSION_OPTIONS                                    \
     "-c jit=off -c timezone=UTC -c statement_timeout=4500" \
     " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off"
 
@@ -175,6 +175,7 @@ struct db *db_create(struct loop *loop, const char *conninfo, const char *applic
     db_queue_init(&db->read_queue);
     db_queue_init(&db->read_sent);
     db_queue_init(&db->refused);
+    db->lent_tail = &db->lent;
     struct pg_pipe_config config = {
         .conninfo = conninfo,
         .application_name = application_name,
@@ -200,6 +201,12 @@ void db_queue_drop(struct db *db, struct op_queue *queue)
         db_op_fail(db, op, &(struct sql_trouble){.err = ERR_DATABASE_BUSY});
 }
 
+void db_lend(struct db *db, bool (*take)(void *taker, struct db_errand *errands), void *taker)
+{
+    db->take = take;
+    db->taker = taker;
+}
+
 void db_destroy(struct db *db)
 {
     if (db == NULL)
@@ -207,6 +214,8 @@ void db_destroy(struct db *db)
     loop_off_turn_end(db->loop, db);
     timer_disarm(&db->check);
     timer_disarm(&db->refuse);
+    db->take = NULL;
+    db_lent_flush(db);
     db_read_lost(db);
     db_write_lost(db);
     db_queue_drop(db, &db->read_queue);
@@ -254,7 +263,7 @@ static struct db_op *call_start(struct db *db, struct db_call *call,
     sql_result_release(call->result);
     call->result = NULL;
     call->err = ERR_OK;
-    call->is_unknown = false;
+    call->is_unknown = call->was_lent = false;
     call->sqlstate[0] = call->constraint[0] = '\0';
     call->row_first = call->row_count = 0;
     if (call->flow != NULL && !call->is_registered) {
@@ -308,7 +317,10 @@ void db_write(struct db *db, struct db_call *call, const struct sql_statement *s
         refuse(db, op);
         return;
     }
-    db_write_push(db, op);
+    if (call->may_be_lent && db->take != NULL)
+        db_lent_push(db, op);
+    else
+        db_write_push(db, op);
     loop_touch(db->loop);
 }
 
@@ -339,6 +351,7 @@ static void turn_end(void *data)
     if (db->must_reset_write)
         pg_pipe_reset(db->write.pipe);
     db->must_reset_read = db->must_reset_write = false;
+    db_lent_flush(db);
     db_reads_flush(db);
     db_writes_flush(db);
 }

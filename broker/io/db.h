@@ -27,15 +27,18 @@
 struct flow;
 struct loop;
 struct db;
+struct db_errand;
 struct db_turns;
 
 struct db_call {
     struct flow *flow;                  /* resumed when done, unless `done` is set */
     void (*done)(struct db_call *call); /* called instead of resuming a flow */
     void *data;
+    bool may_be_lent; /* to whom db_lend() named; a write of a batch statement */
     /* answers */
     enum err_code err; /* ERR_OK, ERR_DATABASE_BUSY, ERR_INTERNAL */
     bool is_unknown;   /* a write that may or may not have happened */
+    bool was_lent;     /* and done there */
     char sqlstate[6];
     char constraint[64];       /* name of the violated constraint, "" if none */
     struct sql_result *result; /* shared by the members of a batch; refcounted */
@@ -51,6 +54,9 @@ struct db *db_create(struct loop *loop, const char *conninfo, const char *applic
 /* Before the first write: this lane and others that share `turns` never have two batches of one
  * statement under way. `turns` outlives them. */
 void db_take_turns(struct db *db, struct db_turns *turns);
+/* Before the first write: calls that may be lent, all of one statement, are offered to `take` at
+ * the end of their turn, as a list (db_errand.h). False: it takes none, and the write lane does. */
+void db_lend(struct db *db, bool (*take)(void *taker, struct db_errand *errands), void *taker);
 void db_destroy(struct db *db);
 bool db_is_up(const struct db *db);
 

@@ -6,6 +6,7 @@
 #define UNDERCUT_IO_DB_INNER_H
 
 #include "broker/io/db.h"
+#include "broker/io/db_errand.h"
 #include "broker/io/db_turns.h"
 #include "broker/io/pg_pipe.h"
 #include "broker/io/sql_wire.h"
@@ -61,6 +62,9 @@ struct db {
     struct write_queue *write_queues; /* round robin: the one just served goes to the end */
     int write_count;
     struct flight flight;
+    bool (*take)(void *taker, struct db_errand *errands); /* NULL: nobody takes errands */
+    void *taker;
+    struct db_errand *lent, **lent_tail; /* in this turn */
     struct sql_batch batch;
     struct op_queue refused;
     struct db_op *spare_ops;
@@ -91,6 +95,10 @@ void db_members_point(struct db *db, struct db_op *const *members, int count,
 /* Gives each member of a batch the rows that carry its 1-based position; consumes `result`. */
 void db_members_succeed(struct db *db, struct db_op *const *members, int count,
                         struct sql_result *result);
+
+/* db_errand.c */
+void db_lent_push(struct db *db, struct db_op *op);
+void db_lent_flush(struct db *db);
 
 /* db_read.c */
 extern const struct pg_pipe_events db_read_events;

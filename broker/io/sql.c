@@ -9,6 +9,7 @@
 
 #include <endian.h>
 #include <libpq-fe.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +26,7 @@ enum { OID_UUID = 2950, OID_JSONB = 3802 };
 
 struct sql_result {
     PGresult *pg;
-    int references;
+    atomic_int references; /* errands carry results from thread to thread */
 };
 
 const int sql_formats_binary[SQL_PARAMS_MAX] = {

@@ -21,13 +21,14 @@ static struct str bytes_of(const struct sha256 *hash)
 }
 
 struct opening { /* the answers of one trip */
-    struct sql_result *round, *arrivals, *wishes;
+    struct sql_result *stored, *round, *arrivals, *wishes;
 };
 
 /* BEGIN, the wait for arrivals, the round's number and what stands in it; of a round of those who
- * want an award now also who they are. */
+ * want an award now also who they are, after storing those who were brought here. */
 static enum err_code opening_ask(struct office *office, const struct seed_chain *chain,
-                                 enum record_kind kind, struct opening *opening)
+                                 enum record_kind kind, const struct db_errand *errands,
+                                 struct opening *opening)
 {
     struct session *session = office->session;
     const struct str market = str_of(office->name);
@@ -41,6 +42,8 @@ static enum err_code opening_ask(struct office *office, const struct seed_chain 
     session_pipe_open(session);
     session_begin(session);
     arrivals_lock_run(session, &lock, NULL);
+    if (errands != NULL)
+        db_errands_run(session, errands, &opening->stored);
     round_open_run(session, &open, &opening->round);
     round_arrivals_run(session, &arrivals, &opening->arrivals);
     if (kind == RECORD_NOW)
@@ -100,14 +103,15 @@ static enum err_code round_row_store(struct office *office, const struct frozen_
 }
 
 enum err_code round_begin(struct office *office, struct seed_chain *chain, enum record_kind kind,
-                          struct frozen_round *ret_round)
+                          const struct db_errand *errands, struct frozen_round *ret_round)
 {
     struct opening opening = {.round = NULL};
     *ret_round = (struct frozen_round){.kind = kind,
                                        .chain_id = chain->chain_id,
                                        .chain_index = chain->next_index,
                                        .chain_value = chain->links[chain->next_index]};
-    enum err_code err = opening_ask(office, chain, kind, &opening);
+    enum err_code err = opening_ask(office, chain, kind, errands, &opening);
+    ret_round->stored = opening.stored;
     if (err == ERR_OK && sql_result_rows(opening.round) == 0)
         err = ERR_NO_LEADER;
     if (err == ERR_OK) {

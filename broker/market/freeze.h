@@ -12,6 +12,7 @@
 #include "auction/record.h"
 #include "broker/market/chain.h"
 #include "broker/market/office.h"
+#include "broker/io/db_errand.h"
 
 struct frozen_round {
     int64_t round; /* t */
@@ -22,13 +23,16 @@ struct frozen_round {
     int32_t chain_index;
     struct sha256 arrivals_root, chain_value, seed;
     struct sql_result *wishes; /* NOW: whom it is for, as demands_of() takes it; else NULL */
+    struct sql_result *stored; /* what the errands brought; freed by who called round_begin() */
     bool is_link_lost; /* a void round whose chain cannot be opened: value and seed are zeros */
 };
 
 /* Begins a transaction, without office_begin(): renews the office as its fence. ERR_NO_LEADER: not
- * in office. A NOW round has its row only at its end, since all of it is one transaction. */
+ * in office. A NOW round has its row only at its end, since all of it is one transaction; the
+ * `errands` (NULL: none) are done in it first, so that what they store is what it awards. */
 MUST_USE enum err_code round_begin(struct office *office, struct seed_chain *chain,
-                                   enum record_kind kind, struct frozen_round *ret_round);
+                                   enum record_kind kind, const struct db_errand *errands,
+                                   struct frozen_round *ret_round);
 /* The head of its record, without the lots. */
 struct record_head frozen_round_head(const struct frozen_round *round, const char *market,
                                      uint32_t fee_bp);

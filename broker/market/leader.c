@@ -21,6 +21,7 @@
 #include "broker/market/node.h"
 #include "broker/market/stock.h"
 #include "broker/market/sweep.h"
+#include "broker/market/taking.h"
 #include "broker/market/transcript.h"
 #include "gen/broker/market/leader.sql.h"
 
@@ -38,6 +39,7 @@ struct leader {
     int64_t chain_epoch;
     int64_t histories_mono_ms; /* when they are folded next */
     atomic_bool is_now_wanted;
+    struct taking taking;
     struct worker *worker;
     pthread_mutex_t mutex; /* figures */
     struct leader_figures figures;
@@ -176,9 +178,10 @@ static void round_publish(struct leader *leader, const struct frozen_round *roun
                   report->noticed_count);
 }
 
-/* From a frozen round to its end; the transaction is open and fenced. */
+/* From a frozen round to its end; the transaction is open and fenced. `ret_end` says what became of
+ * all that is in it. */
 static enum err_code round_settle_on(struct leader *leader, const struct frozen_round *round,
-                                     int64_t at_us[3])
+                                     int64_t at_us[3], enum errand_end *ret_end)
 {
     const struct round_world world = {
         .office = &leader->office,
@@ -194,8 +197,11 @@ static enum err_code round_settle_on(struct leader *leader, const struct frozen_
     at_us[1] = clock_mono_us();
     enum err_code err = round_complete(&world, round, &report);
     at_us[2] = clock_mono_us();
-    if (err == ERR_OK)
+    *ret_end = ERRAND_NOT_DONE;
+    if (err == ERR_OK) {
         err = office_commit(&leader->office);
+        *ret_end = err == ERR_OK ? ERRAND_DONE : ERRAND_UNKNOWN;
+    }
     if (err == ERR_OK) {
         round_publish(leader, round, &report);
         figures_round(leader, round, &report, at_us);
@@ -206,7 +212,7 @@ static enum err_code round_settle_on(struct leader *leader, const struct frozen_
 
 static enum err_code round_freeze_alone(struct leader *leader, struct frozen_round *ret_round)
 {
-    enum err_code err = round_begin(&leader->office, &leader->chain, RECORD_ROUND, ret_round);
+    enum err_code err = round_begin(&leader->office, &leader->chain, RECORD_ROUND, NULL, ret_round);
     if (err == ERR_OK)
         err = office_commit(&leader->office);
     leader->chain.next_index += err == ERR_OK;
@@ -216,33 +222,47 @@ static enum err_code round_freeze_alone(struct leader *leader, struct frozen_rou
 static void leader_round(struct leader *leader)
 {
     struct frozen_round round;
+    enum errand_end end;
     int64_t at_us[3] = {clock_mono_us()};
     enum err_code err = round_freeze_alone(leader, &round);
     if (err == ERR_OK)
         err = office_begin(&leader->office);
     if (err == ERR_OK)
-        err = round_settle_on(leader, &round, at_us);
+        err = round_settle_on(leader, &round, at_us, &end);
     if (err != ERR_OK)
         round_failed(leader, "leader_round", err);
 }
 
 /* Freeze and commit in one: a failure leaves no trace, and the workloads stand in the next round;
  * nor does a round that nobody wants, as when the last one served two wake-ups. */
-static void leader_round_now(struct leader *leader)
+static enum errand_end leader_round_now(struct leader *leader, struct frozen_round *round)
 {
-    struct frozen_round round;
+    enum errand_end end = ERRAND_NOT_DONE;
     int64_t at_us[3] = {clock_mono_us()};
-    enum err_code err = round_begin(&leader->office, &leader->chain, RECORD_NOW, &round);
-    if (err == ERR_OK && sql_result_rows(round.wishes) == 0) {
-        sql_result_release(round.wishes);
+    if (sql_result_rows(round->wishes) == 0) {
+        sql_result_release(round->wishes);
         session_rollback(leader->office.session);
-        return;
+        return end;
     }
-    if (err == ERR_OK)
-        err = round_settle_on(leader, &round, at_us);
+    enum err_code err = round_settle_on(leader, round, at_us, &end);
     leader->chain.next_index += err == ERR_OK;
     if (err != ERR_OK)
         round_failed(leader, "leader_round_now", err);
+    return end;
+}
+
+/* What cannot be stored here is stored by the lane it came from. */
+static void leader_serve_now(struct leader *leader, struct db_errand *postings)
+{
+    struct frozen_round round;
+    enum errand_end end = ERRAND_NOT_DONE;
+    enum err_code err = round_begin(&leader->office, &leader->chain, RECORD_NOW, postings, &round);
+    if (err == ERR_OK)
+        end = leader_round_now(leader, &round);
+    else
+        round_failed(leader, "leader_serve_now", err);
+    db_errands_return(postings, end, round.stored);
+    sql_result_release(round.stored);
 }
 
 static void leader_void(struct leader *leader)
@@ -344,11 +364,31 @@ void leader_turn(struct leader *leader)
     figures_office(leader);
 }
 
+static bool leader_can_take(const struct leader *leader)
+{
+    const struct session *session = leader->office.session;
+    return is_prepared(leader) && session != NULL && !session_is_broken(session);
+}
+
 void leader_turn_now(struct leader *leader)
 {
-    if (leader->office.epoch != 0 && leader_in_office(leader))
-        leader_round_now(leader);
+    struct db_errand *postings = taking_take(&leader->taking);
+    bool is_ready = postings != NULL ? leader_can_take(leader) : leader->office.epoch != 0;
+    if (is_ready && leader_in_office(leader))
+        leader_serve_now(leader, postings);
+    else
+        db_errands_return(postings, ERRAND_NOT_DONE, NULL);
     figures_office(leader);
+}
+
+/* Whatever was handed over is done first: a turn may take long. */
+static void leader_turn_closed(struct leader *leader)
+{
+    taking_set_open(&leader->taking, false);
+    if (taking_has_some(&leader->taking))
+        leader_turn_now(leader);
+    leader_turn(leader);
+    taking_set_open(&leader->taking, leader_can_take(leader));
 }
 
 bool leader_freeze_only(struct leader *leader)
@@ -369,19 +409,31 @@ static void leader_run(struct worker *worker, void *data)
     for (;;) {
         int64_t now_mono_ms = clock_mono_ms();
         if (now_mono_ms >= next_mono_ms) {
-            leader_turn(leader);
+            leader_turn_closed(leader);
             int64_t every_ms = leader->office.epoch != 0 ? leader->config.round_ms : OFFICE_POLL_MS;
             next_mono_ms += every_ms;
             if (next_mono_ms < clock_mono_ms())
                 next_mono_ms = clock_mono_ms() + every_ms;
-        } else if (atomic_exchange(&leader->is_now_wanted, false)) {
+        } else if (atomic_exchange(&leader->is_now_wanted, false) ||
+                   taking_has_some(&leader->taking)) {
             leader_turn_now(leader);
         }
-        bool is_due = atomic_load(&leader->is_now_wanted);
+        bool is_due = atomic_load(&leader->is_now_wanted) || taking_has_some(&leader->taking);
         if (!worker_wait(worker, is_due ? clock_mono_ms() : next_mono_ms))
             break;
     }
+    taking_set_open(&leader->taking, false);
+    db_errands_return(taking_take(&leader->taking), ERRAND_NOT_DONE, NULL);
     office_leave(&leader->office);
+}
+
+bool leader_take(void *data, struct db_errand *postings)
+{
+    struct leader *leader = data;
+    bool is_taken = taking_put(&leader->taking, postings);
+    if (is_taken)
+        worker_wake(leader->worker);
+    return is_taken;
 }
 
 static void leader_woken(void *data, const char *topic)
@@ -405,6 +457,7 @@ struct leader *leader_create(const struct leader_config *config)
                                      .address = config->address,
                                      .transcript = &leader->transcript};
     pthread_mutex_init(&leader->mutex, NULL);
+    taking_init(&leader->taking);
     return leader;
 }
 
@@ -418,6 +471,7 @@ void leader_destroy(struct leader *leader)
     free(leader->indexes.at);
     turnout_finish(&leader->turnout);
     stock_finish(&leader->stock);
+    taking_destroy(&leader->taking);
     pthread_mutex_destroy(&leader->mutex);
     free(leader);
 }

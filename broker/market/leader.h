@@ -19,6 +19,7 @@
 #include "broker/base/hash.h"
 #include "broker/base/seal.h"
 
+struct db_errand;
 struct hub;
 struct leader;
 
@@ -59,6 +60,10 @@ struct leader_figures {
 struct leader *leader_start(const struct leader_config *config);
 void leader_stop(struct leader *leader); /* resigns; NULL is fine */
 void leader_metrics(const struct leader *leader, struct leader_figures *ret_figures);
+
+/* Any thread, as db_lend() wants it: postings that shall be awarded at once, to be stored by the
+ * round that awards them. False: not now. */
+bool leader_take(void *leader, struct db_errand *postings);
 
 /* For tests and tools: one turn on the caller's thread, without a thread of its own. */
 struct leader *leader_create(const struct leader_config *config);

@@ -7,6 +7,7 @@ UNDERCUT_SEED=n repeats it.
 import json
 import os
 import signal
+import threading
 import time
 import unittest
 
@@ -267,6 +268,38 @@ class NodeFaultTest(FaultCase):
         node.exit(lease_id, "completed", 0)
         done = self.until_state(tenant, made["workload_id"], "stopped")
         self.assertEqual(done["leases"][0]["billed_ms"], 900)
+
+
+class AwardNowTest(FaultCase):
+    """A posting that wants an award now is stored by the round that awards it, in one transaction."""
+
+    def test_postings_outlive_the_sessions_that_store_and_award_them(self):
+        operator, tenant = self.account(0), self.trial_account()
+        for i in range(4):
+            self.agent(f"wide-{i}", gpus=8, http=operator)
+        made, threads = [], []
+
+        def post(share):
+            for i in range(6):
+                made.append(self.through(lambda i=i: tenant.post("/v1/workloads", simulated(
+                    award="now", restart="on_failure", env={"UNDERCUT_SIM_RUN_S": "1"}),
+                    {"Idempotency-Key": f"now-{share}-{i}"})))
+        for share in range(4):
+            threads.append(threading.Thread(target=post, args=(share,)))
+            threads[-1].start()
+        kills = 0
+        while any(thread.is_alive() for thread in threads) or kills < 3:
+            kills += int(self.sql("select count(pg_terminate_backend(pid)) from pg_stat_activity"
+                                  " where application_name = 'undercutd'")) > 0
+            time.sleep(self.rng.uniform(0.02, 0.3))  # anywhere in a round
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len({w["workload_id"] for w in made}), 24)
+        done = self.all_ended(tenant, 24, 90)
+        self.assertEqual({w["status_reason"] for w in done}, {"completed"})
+        self.assertEqual(self.sql("select count(*) from workloads"), "24")
+        self.assertEqual(self.sql("select count(*) from rounds where state = 'frozen'"), "0")
+        self.assert_books_are_right(tenant, 100000000)
 
 
 class TwoBrokersTest(FaultCase):
