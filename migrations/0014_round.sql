@@ -42,6 +42,10 @@ comment on function lease_announce_new is 'A lease begins as awarded, whatever i
 drop index devices_lease;
 alter table devices set (fillfactor = 45);
 alter table workloads set (fillfactor = 50);
+-- Replicas do move, out of the index of those that wait. Half-full pages take the second entry of each
+-- without splits.
+alter index replicas_pkey set (fillfactor = 50);
+alter index replicas_one set (fillfactor = 50);
 
 -- As in 0004, without numeric where int8 holds every step.
 create or replace function meter_ms_max(price int8, fee_bp int4, available int8) returns int8 language sql immutable as $$

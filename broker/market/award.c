@@ -24,9 +24,13 @@ struct lease_lists { /* the parameters of award_store, writable; the nth are the
     size_t pools_count;
 };
 
-static struct lease_lists lists_make(const struct supply *supply, size_t count_max)
+static struct lease_lists lists_make(const struct supply *supply,
+                                     const struct round_clearing *clearing)
 {
-    const size_t devices_max = count_max * BLOCK_DEVICES_MAX;
+    const size_t count_max = clearing->awards_count;
+    size_t devices_max = 0;
+    for (uint32_t i = 0; i < clearing->awards_count; i++)
+        devices_max += clearing->awards[i].block->devices_count;
     struct lease_lists lists = {
         .lease_ids = array_of(count_max, sizeof(struct uuid)),
         .replica_ids = array_of(count_max, sizeof(struct uuid)),
@@ -180,7 +184,7 @@ static int award_order(const void *a, const void *b)
 enum err_code awards_write(const struct award_round *round, struct round_clearing *clearing,
                            struct sql_result **ret_result)
 {
-    struct lease_lists lists = lists_make(round->supply, clearing->awards_count);
+    struct lease_lists lists = lists_make(round->supply, clearing);
     qsort(clearing->awards, clearing->awards_count, sizeof(struct round_award), award_order);
     for (uint32_t i = 0; i < clearing->awards_count; i++)
         lists_add(&lists, round, &clearing->awards[i]);
