@@ -25,7 +25,7 @@ with awarded as (
         $1, $2, ($21)[($7)[n]], ($22)[($7)[n]], ($18)[n], ('{guaranteed,flexible,spot}'::text[])[($8)[n]],
         ($23)[($7)[n]], replica_index, epoch,
         ($9)[n], ($10)[n], ($11)[n], ($12)[n], ($13)[n],
-        ran_ms, ($19)[($17)[n] : ($17)[n] + ($18)[n] - 1], ($15)[n], now() + ($14)[n] * interval '1 ms',
+        ran_ms, ($19)[($17)[n] : ($17)[n] + ($18)[n] - 1], ($15)[n], statement_timestamp() + ($14)[n] * interval '1 ms',
         ($16)[n], lease_ms_max(($9)[n], ($10)[n], escrow_uusd, 0, duration_left_ms(($13)[n], ran_ms))
     from awarded
     returning lease_id

@@ -234,6 +234,17 @@ class ApiCase(unittest.TestCase):
             raise AssertionError(f"{e}\nlast seen: {json.dumps(seen, indent=1)}") from e
         return seen
 
+    def until_told(self):
+        """Until every event up to now can be read: they are held back behind transactions that still run."""
+        edge = self.sql("select pg_snapshot_xmax(pg_current_snapshot())")
+        self.until("the transactions under way to end", lambda: self.sql(
+            f"select pg_snapshot_xmin(pg_current_snapshot()) >= '{edge}'::xid8") == "t")
+
+    def events_until_now(self, http, query=""):
+        """What has happened to an account."""
+        self.until_told()
+        return http.get(f"/v1/events?after=0&limit=200{query}")["data"]
+
     def refused(self, status, code, call, *args, **kwargs):
         """The problem document of a call that must be refused just so."""
         with self.assertRaises(HttpError) as caught:

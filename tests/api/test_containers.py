@@ -43,7 +43,7 @@ class ContainersTest(ApiCase):
         return simulated(image=IMAGE, command=["/bin/sh", "-c", script], max_duration_s=60, **fields)
 
     def events(self, workload):
-        return self.tenant.get(f"/v1/events?after=0&limit=200&workload_id={workload['workload_id']}")["data"]
+        return self.events_until_now(self.tenant, f"&workload_id={workload['workload_id']}")
 
     def ends(self, manifest, state, reason, lease_reason=None):
         """Posts it, waits for its end; the reason must be the same in the workload, its events and its lease."""

@@ -53,6 +53,7 @@ class EventsTest(ApiCase):
 
     def poll_all(self, query="", after="0"):
         """Every event from `after` on, by long polls without waiting."""
+        self.until_told()
         found = []
         while True:
             page = self.tenant.get(f"/v1/events?after={after}{query}")
@@ -85,6 +86,7 @@ class EventsTest(ApiCase):
         self.assertEqual(len({e["event_id"] for e in events}), len(events))
 
     def test_a_long_poll_waits_until_something_happens(self):
+        self.until_told()
         start = self.tenant.get("/v1/events?after=0")
         after = self.tenant.get("/v1/events")["next_after"]
         began = time.monotonic()

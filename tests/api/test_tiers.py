@@ -36,7 +36,7 @@ class TiersTest(ApiCase):
         return made, fresh[0]
 
     def events(self, http, kind):
-        return [e for e in http.get("/v1/events?after=0&limit=200")["data"] if e["kind"] == kind]
+        return [e for e in self.events_until_now(http) if e["kind"] == kind]
 
     def test_a_flexible_winner_evicts_the_lowest_reserve_with_notice(self):
         node = self.node(slots=2, price=1000000)
@@ -193,7 +193,7 @@ class TiersTest(ApiCase):
             self.assertEqual(node.http.delete(f"/v1/nodes/{node.node_id}/reclaim"),
                              {"node_id": node.node_id, "leases_leaving_count": 0, "leases_staying_count": 0})
         self.until("both to be served", lambda: len(node.step(hold_ms=200)) == 2)
-        self.assertEqual([e["kind"] for e in node.http.get("/v1/events?after=0&limit=200")["data"]
+        self.assertEqual([e["kind"] for e in self.events_until_now(node.http)
                           if e["kind"] in ("node.reclaimed", "node.resumed")], ["node.reclaimed", "node.resumed"])
 
     def test_one_lease_reclaimed_leaves_the_rest_of_the_node_on_sale(self):
