@@ -86,10 +86,41 @@ struct leaf_key {
     uint32_t number;
 };
 
-static int leaf_order(const void *a, const void *b)
+static struct leaf_key leaf_key_of(const struct sha256 *hash, uint32_t number)
 {
-    const struct leaf_key *left = a, *right = b;
-    return (left->first > right->first) - (left->first < right->first);
+    uint64_t halves[2];
+    memcpy(halves, hash->bytes, sizeof(halves));
+    return (struct leaf_key){
+        .first = (unsigned __int128)be64toh(halves[0]) << 64 | be64toh(halves[1]),
+        .number = number,
+    };
+}
+
+/* Hashes lie evenly, so a bucket for each has about one, and neighbours need few swaps. `count` is
+ * a power of two. */
+static struct leaf_key *keys_sorted(const struct sha256 *hashes, uint32_t count)
+{
+    struct leaf_key *keys = malloc(count * sizeof(*keys));
+    uint32_t *starts = calloc((size_t)count + 1, sizeof(*starts));
+    int shift = 64 - __builtin_ctz(count);
+    must(keys != NULL && starts != NULL && count > 1);
+    for (uint32_t i = 0; i < count; i++)
+        starts[((uint64_t)(leaf_key_of(&hashes[i], i).first >> 64) >> shift) + 1]++;
+    for (uint32_t i = 0; i < count; i++)
+        starts[i + 1] += starts[i];
+    for (uint32_t i = 0; i < count; i++) {
+        struct leaf_key key = leaf_key_of(&hashes[i], i);
+        keys[starts[(uint64_t)(key.first >> 64) >> shift]++] = key;
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        struct leaf_key key = keys[i];
+        uint32_t at = i;
+        for (; at > 0 && keys[at - 1].first > key.first; at--)
+            keys[at] = keys[at - 1];
+        keys[at] = key;
+    }
+    free(starts);
+    return keys;
 }
 
 static struct sha256 *leaves_hash(const struct sealed_rows *rows, const struct sha256 *secret,
@@ -108,17 +139,7 @@ static struct sha256 *leaves_hash(const struct sealed_rows *rows, const struct s
 /* Sorted into `rows->nodes`, with the place of each number. */
 static void leaves_sort(struct sealed_rows *rows, struct sha256 *hashes, uint32_t leaves_count)
 {
-    struct leaf_key *keys = malloc(leaves_count * sizeof(*keys));
-    must(keys != NULL);
-    for (uint32_t i = 0; i < leaves_count; i++) {
-        uint64_t halves[2];
-        memcpy(halves, hashes[i].bytes, sizeof(halves));
-        keys[i] = (struct leaf_key){
-            .first = (unsigned __int128)be64toh(halves[0]) << 64 | be64toh(halves[1]),
-            .number = i,
-        };
-    }
-    qsort(keys, leaves_count, sizeof(*keys), leaf_order);
+    struct leaf_key *keys = keys_sorted(hashes, leaves_count);
     buf_reserve(&rows->nodes, MERKLE_TABLE_SIZE((size_t)leaves_count) * sizeof(struct sha256));
     buf_reserve(&rows->places, leaves_count * sizeof(uint32_t));
     struct sha256 *nodes = (struct sha256 *)(void *)rows->nodes.at;
