@@ -1,7 +1,14 @@
+/* The happy path is: steps run one after the other until one waits; what it waits for resumes the
+ * flow; the last step ends it, and its memory goes with it. Failure modes are: a step that fails
+ * (the end tells the client), a deadline that passes while it waits, and a client that hangs up,
+ * after which the flow goes on without a request.
+ */
 #include "broker/io/flow.h"
 
 #include <h2o.h>
+#include <sanitizer/asan_interface.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +16,16 @@
 #include "broker/base/clock.h"
 #include "broker/base/must.h"
 #include "broker/io/db.h"
+#include "broker/io/loop.h"
+
+/* A block of the loop's: the flow and the first of its memory. */
+struct home {
+    struct flow flow;
+    size_t used;
+    _Alignas(max_align_t) char room[];
+};
+
+#define ROOM_SIZE (LOOP_BLOCK_SIZE - offsetof(struct home, room))
 
 /* A chunk in the request's pool: the request dies, the chunk is disposed, the flow learns of it. */
 struct death_notice {
@@ -28,9 +45,10 @@ static void deadline_fired(struct timer *timer);
 
 struct flow *flow_create(const struct flow_start *start)
 {
-    struct flow *flow = malloc(sizeof(*flow));
-    must(flow != NULL);
-    memset(flow, 0, sizeof(*flow));
+    struct home *home = loop_block_take(start->loop);
+    struct flow *flow = &home->flow;
+    memset(home, 0, sizeof(*home));
+    ASAN_POISON_MEMORY_REGION(home->room, ROOM_SIZE);
     h2o_mem_init_pool(&flow->pool);
     flow->req = start->req;
     flow->loop = start->loop;
@@ -68,7 +86,7 @@ static void end(struct flow *flow)
     if (flow->death_notice != NULL)
         ((struct death_notice *)flow->death_notice)->flow = NULL;
     h2o_mem_clear_pool(&flow->pool);
-    free(flow);
+    loop_block_give(flow->loop, flow);
 }
 
 /* True: the flow goes on at once with its next row. */
@@ -161,9 +179,14 @@ enum flow_next flow_goto(struct flow *flow, const char *step_name)
 
 void *flow_alloc(struct flow *flow, size_t size)
 {
-    void *at = h2o_mem_alloc_pool(&flow->pool, size);
-    memset(at, 0, size);
-    return at;
+    struct home *home = (struct home *)flow;
+    size_t taken = (size / sizeof(max_align_t) + 1) * sizeof(max_align_t); /* with a gap behind */
+    if (taken > ROOM_SIZE - home->used)
+        return memset(h2o_mem_alloc_pool(&flow->pool, size), 0, size);
+    void *at = home->room + home->used;
+    home->used += taken;
+    ASAN_UNPOISON_MEMORY_REGION(at, size);
+    return memset(at, 0, size);
 }
 
 char *flow_strdup(struct flow *flow, struct str text)

@@ -44,7 +44,7 @@ struct flow_field_error {
 };
 
 struct flow {
-    h2o_mem_pool_t pool;      /* everything the flow allocates; freed in its end */
+    h2o_mem_pool_t pool;      /* what the flow allocates beyond its block; freed in its end */
     struct st_h2o_req_t *req; /* NULL once the client is gone */
     struct loop *loop;
     void *thread;                  /* struct api_thread of the owner (L4); opaque here */

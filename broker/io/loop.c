@@ -1,8 +1,13 @@
+/* The happy path is: h2o's loop polls and runs what came, then timers fire, then the turn's hooks
+ * run until none of them touched the loop. Failure modes are: a poll cut short by a signal (tried
+ * again), and memory or descriptors that are gone (a must()).
+ */
 #include "broker/io/loop.h"
 
 #include <errno.h>
 #include <h2o/socket.h>
 #include <pthread.h>
+#include <sanitizer/asan_interface.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -12,7 +17,12 @@
 #include "broker/io/timer.h"
 #include "broker/io/watch.h"
 
-#define HOOKS_MAX 16
+#define HOOKS_MAX  16
+#define BLOCKS_MAX 128 /* kept */
+
+struct block { /* while nobody has it; the rest is out of bounds then */
+    struct block *next;
+};
 
 struct posted {
     struct posted *next;
@@ -28,6 +38,8 @@ struct loop {
         void *data;
     } hooks[HOOKS_MAX];
     int hooks_count;
+    struct block *blocks;
+    int blocks_count;
     bool is_touched;
     atomic_bool is_stopped;
     /* The inbox is ours, not h2o's: h2o would read its pipe into a buffer that belongs to the
@@ -92,6 +104,8 @@ void loop_destroy(struct loop *loop)
     if (h2o_linklist_is_empty(&loop->h2o->_timeouts)) /* else an h2o context still stands on it */
         h2o_evloop_destroy(loop->h2o);
     timer_heap_destroy(loop->timers);
+    while (loop->blocks != NULL)
+        free(loop_block_take(loop));
     free(loop);
 }
 
@@ -151,6 +165,34 @@ void loop_off_turn_end(struct loop *loop, void *data)
             loop->hooks[kept_count++] = loop->hooks[i];
     }
     loop->hooks_count = kept_count;
+}
+
+void *loop_block_take(struct loop *loop)
+{
+    struct block *block = loop->blocks;
+    if (block == NULL) {
+        block = malloc(LOOP_BLOCK_SIZE);
+        must(block != NULL);
+        return block;
+    }
+    ASAN_UNPOISON_MEMORY_REGION(block, LOOP_BLOCK_SIZE);
+    loop->blocks = block->next;
+    loop->blocks_count--;
+    return block;
+}
+
+void loop_block_give(struct loop *loop, void *data)
+{
+    struct block *block = data;
+    ASAN_UNPOISON_MEMORY_REGION(block, LOOP_BLOCK_SIZE);
+    if (loop->blocks_count == BLOCKS_MAX) {
+        free(block);
+        return;
+    }
+    block->next = loop->blocks;
+    loop->blocks = block;
+    loop->blocks_count++;
+    ASAN_POISON_MEMORY_REGION(block, LOOP_BLOCK_SIZE);
 }
 
 void loop_touch(struct loop *loop)

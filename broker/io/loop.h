@@ -29,6 +29,12 @@ void loop_off_turn_end(struct loop *loop, void *data); /* forgets the hooks of t
 /* What happens in a hook may need an earlier hook once more: this makes them all run again now. */
 void loop_touch(struct loop *loop);
 
+/* Memory that comes and goes with requests, LOOP_BLOCK_SIZE bytes, not zeroed: some blocks are kept
+ * for the next ones. Loop thread. */
+#define LOOP_BLOCK_SIZE (12 * 1024)
+void *loop_block_take(struct loop *loop);
+void loop_block_give(struct loop *loop, void *block);
+
 /* Any thread: runs `run(data)` on the loop's thread, soon, in posting order. */
 void loop_post(struct loop *loop, void (*run)(void *data), void *data);
 /* When the loop no longer runs: runs what was posted, before what it is about is destroyed. */
