@@ -187,6 +187,9 @@ insert into asks (account_id, class, region, price_uusd_per_device_hour, arrived
 
 
 def round_figures(rig):
+    """Asked for four times a second: each answer counts all leases and workloads, and asked for without a
+    pause they would take a core from the round that is measured."""
+    time.sleep(0.25)
     metrics = st.Http(rig.broker.url).call("GET", "/metrics")
     words = (line.split() for line in metrics.splitlines() if line.startswith("undercut_"))
     return {w[0].removeprefix("undercut_"): float(w[1]) for w in words if len(w) == 2 and "{" not in w[0]}
