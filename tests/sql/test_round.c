@@ -276,6 +276,35 @@ static void a_crash_after_the_freeze_voids_the_round(void **unused)
     assert_string_equal(awards(), "w1:0:node-1:29880");
 }
 
+/* What is sent behind a failing statement must not happen, nor what was sent before it. */
+static void a_statement_that_fails_among_many_undoes_the_round(void **unused)
+{
+    (void)unused;
+    world_do(&world, "select fx.make_node(1, 2, 'eu-west', 'cpu-1c2g', 2, 10000)");
+    leader_turn(leader);
+    world_do(&world, "create function refuse() returns trigger language plpgsql as $$ begin"
+                     " raise exception 'not now'; end $$");
+    world_do(&world, "create trigger refuse before insert on leases execute function refuse()");
+    world_do(&world, "select fx.make_workload(1, 1, 1, 90000, '{\"award\": \"now\"}'),"
+                     " fx.make_workload(2, 1, 1, 90000)");
+    leader_turn_now(leader); /* leaves no trace */
+    assert_string_equal(world_ask(&world, "select count(*) from rounds"), "1");
+    leader_turn(leader); /* stays frozen */
+    assert_string_equal(awards(), "");
+    assert_string_equal(
+        world_ask(&world, "select string_agg(state, ' ' order by round) from rounds"),
+        "committed frozen");
+    world_do(&world, "drop trigger refuse on leases");
+    leader_turn(leader);
+    assert_string_equal(
+        world_ask(&world, "select string_agg(state, ' ' order by round) from rounds"),
+        "committed void committed");
+    assert_string_equal(world_ask(&world, "select count(*) from leases"), "2");
+    assert_string_equal(world_ask(&world, "select count(*) from log_leaves where kind = 'round'"),
+                        "3");
+    assert_string_equal(world_ask(&world, "select count(*) from invariant_violations()"), "0");
+}
+
 static void a_leader_that_was_overtaken_cannot_commit(void **unused)
 {
     (void)unused;
@@ -358,6 +387,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_wish_that_cannot_pay_shuts_nobody_out, setup, teardown),
         cmocka_unit_test_setup_teardown(an_idle_eight_is_broken_last, setup, teardown),
         cmocka_unit_test_setup_teardown(an_award_now_waits_for_no_round, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_statement_that_fails_among_many_undoes_the_round, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(taking_now_gives_what_a_round_of_one_workload_gives, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_crash_after_the_freeze_voids_the_round, setup, teardown),
