@@ -103,8 +103,9 @@ create table devices (
     is_present bool not null default true,
     lease_id uuid,
     constraint devices_one unique (node_id, hardware_id)
-) with (fillfactor = 60);
-create index devices_lease on devices (lease_id) where lease_id is not null;
+) with (fillfactor = 45);
+comment on table devices is
+    'No index covers a lease, so that an award leaves the row where its indexes point: a lease knows its devices.';
 comment on column devices.class is 'Null: the node does not offer what the class asks per device, or the model is unknown.';
 comment on column devices.lease_id is 'The one live lease that holds this device; set by the award, cleared by the close.';
 

@@ -78,7 +78,7 @@ create table workloads (
     constraint workloads_bounds check (block_size in (1, 2, 4, 8) and devices_count <= block_size
         and min_replicas <= replicas and replicas <= 100 and fee_bp <= 10000 and max_duration_s <= 2592000
         and stop_grace_s <= 300)
-) with (fillfactor = 70);
+) with (fillfactor = 50);
 create unique index workloads_name_live on workloads (account_id, name)
     where desired = 'run' and ended_at is null;
 create index workloads_name_past on workloads (account_id, name, workload_id desc)
@@ -98,7 +98,7 @@ comment on column workloads.hold_uusd is 'What the latest posting asked for in e
 comment on column workloads.has_been_awarded is 'After the first award, replicas that lost their node re-enter with kmin = 1.';
 
 create table replicas (
-    replica_id uuid primary key,
+    replica_id uuid primary key with (fillfactor = 50),
     workload_id uuid not null,
     account_id uuid not null,
     replica_index at_least_none not null,
@@ -113,10 +113,12 @@ create table replicas (
     reason text,
     exit_code int4,
     ended_at timestamptz,
-    constraint replicas_one unique (workload_id, replica_index),
+    constraint replicas_one unique (workload_id, replica_index) with (fillfactor = 50),
     constraint replicas_ended_is_empty check (state <> 'ended' or (escrow_uusd = 0 and ended_at is not null))
 ) with (fillfactor = 60);
 create index replicas_auctioning on replicas (workload_id) where state = 'auctioning';
+comment on table replicas is
+    'Its rows move, out of the index of those that wait; half-full index pages take the second entry of each.';
 comment on column replicas.escrow_uusd is
     'The tenant''s money set aside for this replica; the sum over an account is its lease_escrow balance.';
 comment on column replicas.ran_ms is 'Healthy time of its closed leases: max_duration bounds all of them together.';
@@ -148,7 +150,7 @@ create table leases (
     earlier_ms int8 not null default 0,
     device_ids uuid[] not null,
     is_simulated bool not null,
-    awarded_at timestamptz not null default now(),
+    awarded_at timestamptz not null default statement_timestamp(),
     acked_at timestamptz,
     running_at timestamptz,
     cut_at timestamptz,
@@ -176,6 +178,8 @@ create index leases_live_node on leases (node_id) where state <> 'closed';
 create index leases_workload on leases (workload_id, lease_id);
 create index leases_account on leases (account_id, lease_id desc);
 create index leases_operator on leases (operator_account_id, lease_id desc);
+comment on column leases.awarded_at is
+    'Not the beginning of the round''s transaction, which may lie before the end of the lease before it.';
 comment on column leases.price_uusd_per_hour is 'Net: what the operator earns per block-hour. The tenant pays this plus fee_bp.';
 comment on column leases.receipt_ms is 'Cumulative healthy time from the agent''s latest signed receipt.';
 comment on column leases.paused_ms is 'Time while the node was unknown: the broker''s own clock stood still.';
@@ -248,7 +252,7 @@ create index log_chunks_arrival on log_chunks (lease_id, xact, log_offset);
 comment on column log_chunks.xact is 'The order of reading, as with events: (xact, lease_id, log_offset).';
 
 create table events (
-    event_id int8 generated always as identity,
+    event_id int8 generated always as identity (increment by 50),
     xact xid8 not null default pg_current_xact_id(),
     account_id uuid not null,
     kind text not null,
@@ -256,15 +260,25 @@ create table events (
     lease_id uuid,
     node_id uuid,
     workload_ids uuid[],
+    lease_ids uuid[],
+    versions int4[],
+    starting_counts int4[],
+    ended_counts int4[],
     data jsonb not null default '{}',
     at timestamptz not null default now(),
     primary key (account_id, xact, event_id)
 );
 comment on column events.xact is
     'Readers take events below pg_snapshot_xmin() in (xact, event_id) order: nothing can appear behind them.';
+comment on column events.event_id is 'A row may tell up to 50 events, which are numbered from its id on.';
 comment on column events.workload_ids is
-    'Of workload.created: all that one statement stored for the account. They are told as events of their
-own, numbered from event_id on; their data follow from the workloads. No other event is of that transaction.';
+    'Members: each is told as an event of its own, the nth numbered event_id + n - 1. Of workload.created, what one
+statement stored for the account (however many: no other event is of that transaction); of
+workload.starting and lease.awarded up to 50. Null for an operator, who is not told the workload.';
+comment on column events.lease_ids is
+    'Of lease.awarded, beside workload_ids; what is told follows from the lease, of what never changes in it.';
+comment on column events.versions is
+    'Of workload.starting, beside workload_ids, as are starting_counts and ended_counts: what the workload came to.';
 
 -- What became of each lease, for the nodes' record of failures; the sweep folds it into node_histories.
 create table node_outcomes (
@@ -294,9 +308,11 @@ create function meter_gross(price int8, fee_bp int4, ms int8) returns int8 langu
     select meter_net(price, ms) + meter_fee(meter_net(price, ms), fee_bp)
 $$;
 -- The longest time whose gross stays within `available`: net (10000 + fee) < (available + 1) 10000, and
--- price x ms < (net + 1) hour.
+-- price x ms < (net + 1) hour; without numeric where int8 holds every step.
 create function meter_ms_max(price int8, fee_bp int4, available int8) returns int8 language sql immutable as $$
     select case when available < 0 then 0 when price = 0 then 3162240000000
+        when available <= 900000000000 then least(3162240000000,
+            ((((available + 1) * 10000 - 1) / (10000 + fee_bp) + 1) * 3600000 - 1) / price)
         else least(3162240000000, div(
             (div((available::numeric + 1) * 10000 - 1, 10000 + fee_bp) + 1) * 3600000 - 1, price))::int8 end
 $$;
@@ -337,6 +353,37 @@ $$;
 
 create function workload_refresh() returns trigger language plpgsql as $$
 begin
+    -- An award, or money for what starts: nothing but the counts can have changed, by what waited before and
+    -- starts now. Whoever awards has locked the workloads (award_lock_replicas).
+    if not exists (select from new_replicas where state <> 'starting')
+        and not exists (select from old_replicas where state not in ('auctioning', 'starting')) then
+        with won as (
+            select workload_id, count(*)::int4 as won_count
+            from old_replicas where state = 'auctioning' group by workload_id
+        ), stored as (
+            update workloads w set
+                replicas_auctioning = w.replicas_auctioning - n.won_count,
+                replicas_starting = w.replicas_starting + n.won_count,
+                state = workload_derive_state(w.desired, w.state, w.min_replicas,
+                    w.replicas_auctioning - n.won_count, w.replicas_starting + n.won_count,
+                    w.replicas_running, w.replicas_ended, false),
+                has_been_awarded = true, version = w.version + 1
+            from won n where w.workload_id = n.workload_id
+            returning w.workload_id, w.account_id, w.version, w.replicas_starting, w.replicas_ended,
+                w.state = 'starting' and w.replicas_starting = n.won_count and w.replicas_running = 0 as is_first
+        )
+        insert into events (account_id, kind, workload_ids, versions, starting_counts, ended_counts)
+        select t.account_id, 'workload.starting', t.workload_ids[nth : nth + 49], t.versions[nth : nth + 49],
+            t.starting_counts[nth : nth + 49], t.ended_counts[nth : nth + 49]
+        from (
+            select account_id, array_agg(workload_id) as workload_ids, array_agg(version) as versions,
+                array_agg(replicas_starting) as starting_counts, array_agg(replicas_ended) as ended_counts
+            from (select * from stored where is_first order by account_id, workload_id) s
+            group by account_id) t
+        cross join lateral generate_series(1, cardinality(t.workload_ids), 50) nth
+        order by t.account_id, nth;
+        return null;
+    end if;
     -- Locked in a statement of its own: the next one then sees what others did while this one waited.
     perform 1 from workloads where workload_id in (
         select n.workload_id from new_replicas n join old_replicas o using (replica_id)
@@ -405,17 +452,22 @@ begin
 end $$;
 create function lease_announce_new() returns trigger language plpgsql as $$
 begin
-    insert into events (account_id, kind, workload_id, lease_id, node_id, data)
-    select who.account_id, 'lease.' || n.state, case when who.is_tenant then n.workload_id end,
-        n.lease_id, n.node_id,
-        jsonb_build_object('state', n.state, 'replica_index', n.replica_index, 'epoch', n.epoch,
-            'region', n.region, 'class', n.class, 'is_simulated', n.is_simulated,
-            'price_uusd_per_hour', n.price_uusd_per_hour, 'round', n.round)
-    from new_leases n
-    cross join lateral (values (n.account_id, true), (n.operator_account_id, false)) who (account_id, is_tenant)
-    order by n.lease_id, who.is_tenant desc;
+    insert into events (account_id, kind, workload_ids, lease_ids)
+    select t.account_id, 'lease.awarded', t.workload_ids[nth : nth + 49], t.lease_ids[nth : nth + 49]
+    from (
+        select account_id, array_agg(workload_id) as workload_ids, array_agg(lease_id) as lease_ids
+        from (
+            select who.account_id, case when who.is_tenant then n.workload_id end as workload_id, n.lease_id
+            from new_leases n
+            cross join lateral (values (n.account_id, true), (n.operator_account_id, false))
+                who (account_id, is_tenant)
+            order by who.account_id, n.lease_id, who.is_tenant desc) s
+        group by account_id) t
+    cross join lateral generate_series(1, cardinality(t.lease_ids), 50) nth
+    order by t.account_id, nth;
     return null;
 end $$;
+comment on function lease_announce_new is 'A lease begins as awarded, whatever it becomes in the same transaction.';
 create trigger leases_announce_new after insert on leases
     referencing new table as new_leases
     for each statement execute function lease_announce_new();
