@@ -90,6 +90,8 @@ struct verify {
 bool verify_note(struct verify *verify, enum verify_check check, bool is_good, const char *format,
                  ...) PRINTF_LIKE(4, 5);
 const struct verify_leaf *verify_leaf_of_round(const struct verify *verify, int64_t round);
+/* What the transcript holds of a round; NULL: nothing. */
+const json_t *verify_round_doc(const struct verify *verify, int64_t round);
 
 void verify_log(struct verify *verify);    /* heads, consistency, leaves, seeds, chain */
 void verify_rounds(struct verify *verify); /* records, clearings, rows, arrivals */

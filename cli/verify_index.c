@@ -85,22 +85,12 @@ static void lot_check(struct verify *verify, const json_t *doc, const json_t *lo
                       (long long)(found.is_there ? found.index : LOT_INDEX_NONE));
 }
 
-static const json_t *doc_of(const struct verify *verify, int64_t round)
-{
-    size_t i;
-    const json_t *doc;
-    json_array_foreach (verify->docs->rounds, i, doc)
-        if (json_i64(doc, "round", -1) == round)
-            return doc;
-    return NULL;
-}
-
 void verify_indexes(struct verify *verify)
 {
     size_t i, n;
     const json_t *round, *lot;
     json_array_foreach (verify->docs->published, i, round) {
-        const json_t *doc = doc_of(verify, json_i64(round, "round", -2));
+        const json_t *doc = verify_round_doc(verify, json_i64(round, "round", -2));
         if (doc == NULL)
             continue;
         json_array_foreach (json_object_get(round, "lots"), n, lot)

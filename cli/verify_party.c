@@ -9,16 +9,6 @@
 
 #include "cli/verify.h"
 
-static const json_t *round_of(const struct verify *verify, int64_t round)
-{
-    size_t i;
-    const json_t *doc;
-    json_array_foreach (verify->docs->rounds, i, doc)
-        if (json_i64(doc, "round", -1) == round)
-            return doc;
-    return NULL;
-}
-
 /* Promises -------------------------------------------------------------------------------------*/
 
 struct promised {
@@ -110,7 +100,7 @@ void verify_promises(struct verify *verify)
                          "market's key",
                          (long long)promise.round, (long long)promise.place))
             continue;
-        doc = round_of(verify, promise.round);
+        doc = verify_round_doc(verify, promise.round);
         if (doc != NULL)
             promise_judge(verify, doc, &promise);
         else
@@ -264,7 +254,7 @@ void verify_leases(struct verify *verify)
                               STR_ARG(id));
             continue;
         }
-        const json_t *doc = round_of(verify, lease.round);
+        const json_t *doc = verify_round_doc(verify, lease.round);
         if (doc == NULL) {
             verify->report->leases_left++;
             continue;

@@ -354,20 +354,26 @@ static void arrivals_are_all(struct verify *verify, const json_t *doc)
                           (long long)json_i64(doc, "round", -1));
 }
 
+const json_t *verify_round_doc(const struct verify *verify, int64_t round)
+{
+    size_t i;
+    const json_t *doc;
+    json_array_foreach (verify->docs->rounds, i, doc)
+        if (json_i64(doc, "round", -1) == round)
+            return doc;
+    return NULL;
+}
+
 /* Whoever takes a round's openings out of a transcript takes its checks with them. */
 static void openings_are_all(struct verify *verify)
 {
     for (size_t i = 0; i < verify->leaves_count; i++) {
         const struct verify_leaf *leaf = &verify->leaves[i];
-        size_t n = 0;
-        while (leaf->is_round && n < json_array_size(verify->docs->rounds) &&
-               json_i64(json_array_get(verify->docs->rounds, n), "round", -1) !=
-                   (int64_t)leaf->head.seed_parts.t)
-            n++;
-        if (leaf->is_round && n == json_array_size(verify->docs->rounds))
+        int64_t round = (int64_t)leaf->head.seed_parts.t;
+        if (leaf->is_round && verify_round_doc(verify, round) == NULL)
             (void)verify_note(verify, VERIFY_RECORDS, false,
                               "round %lld: its openings are not in the transcript",
-                              (long long)leaf->head.seed_parts.t);
+                              (long long)round);
     }
 }
 

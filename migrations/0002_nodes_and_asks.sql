@@ -109,10 +109,17 @@ comment on table devices is
 comment on column devices.class is 'Null: the node does not offer what the class asks per device, or the model is unknown.';
 comment on column devices.lease_id is 'The one live lease that holds this device; set by the award, cleared by the close.';
 
--- A node's own price for a class, null: it follows the account's ask. Where it differs from the standing
--- ask, the node is not offered: supply asks for  coalesce(floor_of(n.floors, d.class), a.price) = a.price.
+-- A node's own price for a class, null: it follows the account's ask.
 create function floor_of(floors jsonb, class text) returns int8 language sql immutable as $$
     select coalesce(floors ->> class, floors ->> '*')::int8
+$$;
+-- Where a node's own price differs from the standing ask, the node is not offered.
+create function floor_agrees(floors jsonb, class text, ask int8) returns bool language sql immutable as $$
+    select coalesce(floor_of(floors, class), ask) = ask
+$$;
+-- As operators are told; `ask` null: none stands.
+create function ask_status(floors jsonb, class text, ask int8) returns text language sql immutable as $$
+    select case when ask is null then 'none' when floor_agrees(floors, class, ask) then 'standing' else 'mismatch' end
 $$;
 
 -- The devices of an inventory, each with the class it counts to. A device is of a class when vendor and

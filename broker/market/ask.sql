@@ -150,16 +150,14 @@ order by class, region;
 -- in: node_id uuid
 -- out: class text, region text, node_price int8?, price int8?, status text, is_new bool
 select c.class, n.region, floor_of(n.floors, c.class) as node_price,
-    case when s.withdrawn_at is null then s.price_uusd_per_device_hour end as price,
-    case when s.account_id is null or s.withdrawn_at is not null then 'none'
-        when coalesce(floor_of(n.floors, c.class), s.price_uusd_per_device_hour)
-            = s.price_uusd_per_device_hour then 'standing'
-        else 'mismatch' end as status,
+    p.price, ask_status(n.floors, c.class, p.price) as status,
     s.account_id is null and floor_of(n.floors, c.class) is not null as is_new
 from nodes n
 join lateral (select distinct d.class from devices d
     where d.node_id = n.node_id and d.is_present and d.class is not null) c on true
 left join asks s on s.account_id = n.account_id and s.class = c.class and s.region = n.region
+cross join lateral (
+    select case when s.withdrawn_at is null then s.price_uusd_per_device_hour end as price) p
 where n.node_id = $1
 order by c.class;
 

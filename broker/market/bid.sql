@@ -18,7 +18,7 @@ select w.workload_id, f.class, f.region, w.tier, w.block_size, w.replicas_auctio
     f.disk_mib_min, c.free_count, b.price_uusd_per_hour as bid_uusd_per_hour, b.expires_at as bid_expires_at,
     exists (select from asks a join nodes n on n.account_id = a.account_id
         where n.node_id = f.node_id and a.class = f.class and a.region = f.region and a.withdrawn_at is null
-            and coalesce(floor_of(n.floors, f.class), a.price_uusd_per_device_hour) = a.price_uusd_per_device_hour)
+            and floor_agrees(n.floors, f.class, a.price_uusd_per_device_hour))
         as has_ask
 from node_facts f
 join workloads w on is_direct(w.constraints) and w.ended_at is null and w.desired = 'run'

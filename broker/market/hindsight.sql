@@ -56,7 +56,7 @@ left join lateral (
         when n.state <> 'live' then 'silent'
         when not n.is_opted_in then 'opted_out'
         when coalesce(n.reclaimed_at, d.reclaimed_at) is not null then 'reclaimed'
-        when coalesce(floor_of(n.floors, d.class), a.price_uusd_per_device_hour) <> a.price_uusd_per_device_hour
+        when not floor_agrees(n.floors, d.class, a.price_uusd_per_device_hour)
             then 'floor_differs'
         when n.suspect_until > now() then 'suspect'
         when d.lease_id is not null then 'leased'

@@ -160,7 +160,7 @@ with counted as (
     join asks a on a.account_id = n.account_id and a.class = d.class and a.region = n.region
     cross join (values (1), (2), (4), (8)) g (block_size)
     where n.state = 'live' and n.is_opted_in and n.reclaimed_at is null and a.withdrawn_at is null and d.devices_count >= g.block_size
-      and coalesce(floor_of(n.floors, d.class), a.price_uusd_per_device_hour) = a.price_uusd_per_device_hour
+      and floor_agrees(n.floors, d.class, a.price_uusd_per_device_hour)
     group by 1, 2, 3, 4
 ), forgotten as (
     delete from lot_supplies s where s.market = $1 and s.at < now() - $2 * interval '1 ms'

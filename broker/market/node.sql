@@ -273,7 +273,7 @@ order by node_id desc
 limit $4;
 
 -- name: node_device_list
--- doc: Devices of some nodes of an account, in the order of the nodes' list. ask_status as in ask_list_of_node.
+-- doc: Devices of some nodes of an account, in the order of the nodes' list.
 -- scope: account
 -- in: account_id uuid, node_ids uuid[]
 -- out: node_id uuid, device_id uuid, hardware_id text, device_index int4, class text?, vendor text,
@@ -281,9 +281,7 @@ limit $4;
 --      lease_id uuid?
 select d.node_id, d.device_id, d.hardware_id, d.device_index, d.class, d.vendor, d.model, d.vram_mib,
     d.is_simulated, d.is_present, coalesce(d.reclaimed_at, n.reclaimed_at) is not null as is_reclaimed,
-    case when s.price_uusd_per_device_hour is null then 'none'
-        when coalesce(floor_of(n.floors, d.class), s.price_uusd_per_device_hour) = s.price_uusd_per_device_hour
-        then 'standing' else 'mismatch' end as ask_status, d.lease_id
+    ask_status(n.floors, d.class, s.price_uusd_per_device_hour) as ask_status, d.lease_id
 from nodes n join devices d using (node_id)
 left join asks s on s.account_id = n.account_id and s.class = d.class and s.region = n.region
     and s.withdrawn_at is null
