@@ -126,6 +126,9 @@ static void lists_add(struct lease_lists *lists, const struct award_round *round
 static enum err_code lists_store(const struct lease_lists *lists, const struct award_round *round,
                                  struct sql_result **ret_result)
 {
+    struct str tier_words[TIER_SPOT];
+    for (enum tier tier = TIER_GUARANTEED; tier <= TIER_SPOT; tier++)
+        tier_words[tier - 1] = str_of(tier_name(tier));
     const struct award_store_in in = {
         .market = str_of(round->market),
         .round = round->round,
@@ -171,6 +174,8 @@ static enum err_code lists_store(const struct lease_lists *lists, const struct a
         .classes_count = lists->pools_count,
         .trusts = lists->trusts,
         .trusts_count = lists->pools_count,
+        .tier_words = tier_words,
+        .tier_words_count = ARRAY_COUNT(tier_words),
     };
     return award_store_run(round->session, &in, ret_result);
 }

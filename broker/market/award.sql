@@ -3,12 +3,13 @@
 --      passes at that lease's close, in waits_ms at the latest if all goes well. What escrow can pay for and
 --      what earlier leases left of max_duration bound each of them; no money moves. The nth of each list is
 --      the nth lease's, but for device_ids, of which it has block_sizes from device_firsts on (from 1), and for
---      the words, which pools tells it.
+--      the words, which pools and tiers tell it.
 -- in: market text, round int8, lease_ids uuid[], replica_ids uuid[], operator_account_ids uuid[],
 --     node_ids uuid[], pools int4[], tiers int4[], prices_uusd_per_hour int8[], fees_bp int4[],
 --     thetas_uusd_per_hour int8[], adders_uusd_per_hour int8[], max_durations_s int4[], waits_ms int8[],
 --     are_simulated bool[], are_set_by_ask bool[], device_firsts int4[], block_sizes int4[],
---     device_ids uuid[], device_lease_ids uuid[], regions text[], classes text[], trusts text[]
+--     device_ids uuid[], device_lease_ids uuid[], regions text[], classes text[], trusts text[],
+--     tier_words text[]
 -- out: leases_count int4
 with awarded as (
     update replicas r set state = 'starting', epoch = r.epoch + 1, not_before = null
@@ -22,7 +23,7 @@ with awarded as (
         price_uusd_per_hour, fee_bp, theta_uusd_per_hour, adder_uusd_per_hour, max_duration_s,
         earlier_ms, device_ids, is_simulated, starts_at, price_set_by_ask, billable_ms_max)
     select ($3)[n], replica_id, workload_id, account_id, ($5)[n], ($6)[n],
-        $1, $2, ($21)[($7)[n]], ($22)[($7)[n]], ($18)[n], ('{guaranteed,flexible,spot}'::text[])[($8)[n]],
+        $1, $2, ($21)[($7)[n]], ($22)[($7)[n]], ($18)[n], ($24)[($8)[n]],
         ($23)[($7)[n]], replica_index, epoch,
         ($9)[n], ($10)[n], ($11)[n], ($12)[n], ($13)[n],
         ran_ms, ($19)[($17)[n] : ($17)[n] + ($18)[n] - 1], ($15)[n], statement_timestamp() + ($14)[n] * interval '1 ms',

@@ -88,6 +88,7 @@ static void award(const struct one *ones, size_t count)
         prices[i] = 100000 + ones[i].device;
     }
 #define LIST(name, array) .name = (array), .name##_count = count
+    const struct str tier_words[] = {STR("guaranteed"), STR("flexible"), STR("spot")};
     const struct award_store_in in = {
         .market = STR("main"),
         .round = 1,
@@ -109,6 +110,8 @@ static void award(const struct one *ones, size_t count)
         LIST(block_sizes, units),
         LIST(device_ids, devices),
         LIST(device_lease_ids, leases),
+        .tier_words = tier_words,
+        .tier_words_count = ARRAY_COUNT(tier_words),
         .regions = &STR("eu-west"),
         .regions_count = 1,
         .classes = &STR("cpu-1c2g"),
