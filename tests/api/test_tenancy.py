@@ -81,11 +81,11 @@ class TenancyTest(ApiCase):
     def test_an_operator_does_not_learn_the_workload_and_a_tenant_not_the_operator(self):
         operator, tenant = self.account(0), self.account()
         node = self.node(operator, price=500000)
-        made = tenant.post("/v1/workloads", manifest(name="private", env={"A": "shh"}))
+        made = tenant.post("/v1/workloads", manifest(name="private", env={"A": "a-secret"}))
         lease_id = node.take(self)[0]
         for path in (f"/v1/leases/{lease_id}", "/v1/leases?role=operator", "/v1/events?after=0", "/v1/ledger/entries"):
             text = json.dumps(operator.get(path))
-            for hidden in ("private", "shh", tenant.account_id):
+            for hidden in ("private", "a-secret", tenant.account_id):
                 self.assertNotIn(hidden, text, path)
         text = json.dumps([tenant.get(f"/v1/leases/{lease_id}"), tenant.get("/v1/events?after=0")])
         self.assertNotIn(operator.account_id, text)
@@ -94,11 +94,11 @@ class TenancyTest(ApiCase):
     def test_what_a_tenant_would_pay_is_sealed_from_the_machine_that_runs_it(self):
         tenant, node = self.account(), self.node(price=500000)
         made = tenant.post("/v1/workloads", manifest(
-            env={"A": "shh"}, reserve_uusd_per_hour=3456789, budget_uusd=2345678, labels={"team": "red"}))
+            env={"A": "a-secret"}, reserve_uusd_per_hour=3456789, budget_uusd=2345678, labels={"team": "team-red"}))
         (lease_id,) = node.take(self)
         (desired,) = [d for d in node.desired if d["lease_id"] == lease_id]
-        self.assertEqual(desired["manifest"], {"image": "example.org/x:1", "env": {"A": "shh"}, "max_duration_s": 600})
-        for hidden in ("3456789", "2345678", "red"):
+        self.assertEqual(desired["manifest"], {"image": "example.org/x:1", "env": {"A": "a-secret"}, "max_duration_s": 600})
+        for hidden in ("3456789", "2345678", "team-red"):
             self.assertNotIn(hidden, json.dumps(desired))
         tenant.delete(f"/v1/workloads/{made['workload_id']}")
 
