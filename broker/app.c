@@ -22,7 +22,7 @@
 #include "broker/base/money.h"
 #include "broker/io/cache.h"
 #include "broker/io/db.h"
-#include "broker/io/db_turns.h"
+#include "broker/io/db_lanes.h"
 #include "broker/io/hub.h"
 #include "broker/io/loop.h"
 #include "broker/io/sql_wire.h"
@@ -41,7 +41,7 @@ struct app {
     struct seal_key chain_key;
     struct server *server;
     struct hub *hub;
-    struct db_turns *turns;
+    struct db_lanes *lanes;
     struct leader *leader;
     struct settle *settle;
     struct history *history;
@@ -87,7 +87,7 @@ static void open_world(struct app *app)
 {
     const struct config *config = app->config;
     app->hub = hub_create();
-    app->turns = db_turns_create();
+    app->lanes = db_lanes_create();
     app->world.hub = app->hub;
     app->world.metrics = metrics_create();
     app->world.rate = rate_create();
@@ -172,7 +172,7 @@ static void open_thread(struct app *app, int index)
         .world = &app->world,
         .index = index,
     };
-    db_take_turns(thread->db, app->turns);
+    db_lanes_join(app->lanes, thread->db);
     db_on_trouble(thread->db, log_trouble, NULL);
     hub_add_loop(app->hub, loop);
 }
@@ -309,10 +309,11 @@ void app_close(struct app *app)
     leader_stop(app->leader);
     settle_stop(app->settle);
     history_stop(app->history);
+    db_lanes_part(app->lanes);
     for (int i = 0; i < app->threads_count; i++)
         close_thread(&app->threads[i]);
     hub_destroy(app->hub);
-    db_turns_destroy(app->turns);
+    db_lanes_destroy(app->lanes);
     server_destroy(app->server);
     metrics_destroy(app->world.metrics);
     rate_destroy(app->world.rate);

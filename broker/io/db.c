@@ -176,6 +176,7 @@ struct db *db_create(struct loop *loop, const char *conninfo, const char *applic
     db_queue_init(&db->read_sent);
     db_queue_init(&db->refused);
     db->lent_tail = &db->lent;
+    db->away_tail = &db->away;
     struct pg_pipe_config config = {
         .conninfo = conninfo,
         .application_name = application_name,
@@ -214,8 +215,10 @@ void db_destroy(struct db *db)
     loop_off_turn_end(db->loop, db);
     timer_disarm(&db->check);
     timer_disarm(&db->refuse);
+    must(db->lanes == NULL); /* parted */
     db->take = NULL;
     db_lent_flush(db);
+    db_away_drop(db);
     db_read_lost(db);
     db_write_lost(db);
     db_queue_drop(db, &db->read_queue);
@@ -225,7 +228,6 @@ void db_destroy(struct db *db)
     pg_pipe_destroy(db->write.pipe);
     for (struct write_queue *next, *queue = db->write_queues; queue != NULL; queue = next) {
         next = queue->next;
-        turn_give(&queue->seat);
         free(queue);
     }
     for (struct db_op *next, *op = db->spare_ops; op != NULL; op = next) {
@@ -234,12 +236,6 @@ void db_destroy(struct db *db)
     }
     sql_batch_finish(&db->batch);
     free(db);
-}
-
-void db_take_turns(struct db *db, struct db_turns *turns)
-{
-    must(db->write_queues == NULL);
-    db->turns = turns;
 }
 
 bool db_is_up(const struct db *db)
@@ -320,7 +316,7 @@ void db_write(struct db *db, struct db_call *call, const struct sql_statement *s
     if (call->may_be_lent && db->take != NULL)
         db_lent_push(db, op);
     else
-        db_write_push(db, op);
+        db_write_route(db, op);
     loop_touch(db->loop);
 }
 
@@ -352,6 +348,7 @@ static void turn_end(void *data)
         pg_pipe_reset(db->write.pipe);
     db->must_reset_read = db->must_reset_write = false;
     db_lent_flush(db);
+    db_away_flush(db);
     db_reads_flush(db);
     db_writes_flush(db);
 }

@@ -3,7 +3,8 @@
  * loop thread. Statements come from sql_gen.py (see sql.h); C above L1 never sees SQL text.
  *  read lane   many PQsendQueryPrepared, ONE PQpipelineSync per loop turn.
  *  write lane  while a batch of a statement is in flight, calls of that statement collect; then ONE
- *              multi-row statement carries them all. A call completes on the Sync, i.e. when
+ *              multi-row statement carries them all, those of other threads too (db_lanes.h).
+ *              A call completes on the Sync, i.e. when
  *              durable. On an unexpected error the members are replayed one by one, each with its
  *              own Sync, so that one poisonous row fails alone.
  * A lost connection fails reads with ERR_DATABASE_BUSY; a write whose commit was sent and not
@@ -28,7 +29,6 @@ struct flow;
 struct loop;
 struct db;
 struct db_errand;
-struct db_turns;
 
 struct db_call {
     struct flow *flow;                  /* resumed when done, unless `done` is set */
@@ -51,9 +51,6 @@ struct db_call {
 
 /* `conninfo` is copied. Statements are prepared on connect, lazily per first use. */
 struct db *db_create(struct loop *loop, const char *conninfo, const char *application_name);
-/* Before the first write: this lane and others that share `turns` never have two batches of one
- * statement under way. `turns` outlives them. */
-void db_take_turns(struct db *db, struct db_turns *turns);
 /* Before the first write: calls that may be lent, all of one statement, are offered to `take` at
  * the end of their turn, as a list (db_errand.h). False: it takes none, and the write lane does. */
 void db_lend(struct db *db, bool (*take)(void *taker, struct db_errand *errands), void *taker);

@@ -1,18 +1,20 @@
-/* db_errand.h - calls of a batch statement that another thread executes inside its own transaction.
+/* db_errand.h - calls of a batch statement that another thread executes.
  *
- * The loop's thread lends a turn's calls as a list (db_lend() in db.h) to a taker on any thread,
- * which runs them as one execution in its blocking session, commits, and gives the list back; each
- * call then completes on its loop as if the write lane had carried it. What was not done goes into
- * the write lane. Between taking and giving back an errand belongs to the taker, which must give
- * back each one it took before its loop's db is destroyed.
+ * Either a taker does, inside its own transaction: the loop's thread lends a turn's calls as a list
+ * (db_lend() in db.h) to a taker on any thread, which runs them as one execution in its blocking
+ * session, commits, and gives the list back. What was not done goes into the write lane. Or the
+ * write lane of another loop does, which is the statement's home (db_lanes.h): it carries them as
+ * if they were its own. Each call then completes on its loop as if the loop's lane had carried it.
+ * Between taking and giving back an errand belongs to the taker, which must give back each one it
+ * took before its loop's db is destroyed.
  */
 #ifndef UNDERCUT_IO_DB_ERRAND_H
 #define UNDERCUT_IO_DB_ERRAND_H
 
 #include "broker/base/must.h"
+#include "broker/io/db.h"
 #include "broker/io/sql.h"
 
-struct db;
 struct db_op;
 
 enum errand_end {
@@ -29,6 +31,8 @@ struct db_errand {
     enum errand_end end;
     struct sql_result *result;
     int row_first, row_count;
+    struct db *home;        /* NULL: a taker's */
+    struct db_call at_home; /* what the home's lane answers */
 };
 
 /* One execution for a list of the same statement; its rows carry the 1-based places of the list.

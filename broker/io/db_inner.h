@@ -7,7 +7,6 @@
 
 #include "broker/io/db.h"
 #include "broker/io/db_errand.h"
-#include "broker/io/db_turns.h"
 #include "broker/io/pg_pipe.h"
 #include "broker/io/sql_wire.h"
 #include "broker/io/timer.h"
@@ -30,7 +29,6 @@ struct op_queue {
 struct write_queue { /* of one statement */
     const struct sql_statement *statement;
     struct op_queue ops;
-    struct turn_seat seat; /* of a batch */
     struct write_queue *next;
 };
 
@@ -38,7 +36,6 @@ enum flight_mode { FLIGHT_NONE, FLIGHT_BATCH, FLIGHT_EACH };
 
 struct flight { /* the one set of writes under way */
     enum flight_mode mode;
-    struct write_queue *queue; /* where its members come from */
     struct db_op *members[DB_BATCH_MAX];
     int members_count;
     int done_count;             /* of FLIGHT_EACH */
@@ -58,13 +55,14 @@ struct db {
     struct lane read, write;
     struct op_queue read_queue, read_sent;
     bool is_sync_each;                /* the next reads are sent under a Sync each */
-    struct db_turns *turns;           /* NULL: this lane writes as if alone */
+    struct db_lanes *lanes;           /* NULL: this lane writes all by itself */
     struct write_queue *write_queues; /* round robin: the one just served goes to the end */
     int write_count;
     struct flight flight;
     bool (*take)(void *taker, struct db_errand *errands); /* NULL: nobody takes errands */
     void *taker;
     struct db_errand *lent, **lent_tail; /* in this turn */
+    struct db_errand *away, **away_tail; /* likewise, to lanes elsewhere */
     struct sql_batch batch;
     struct op_queue refused;
     struct db_op *spare_ops;
@@ -99,6 +97,13 @@ void db_members_succeed(struct db *db, struct db_op *const *members, int count,
 /* db_errand.c */
 void db_lent_push(struct db *db, struct db_op *op);
 void db_lent_flush(struct db *db);
+/* To the lane that is the statement's home, at the end of this turn. */
+void db_write_route(struct db *db, struct db_op *op);
+void db_away_flush(struct db *db);
+void db_away_drop(struct db *db);
+
+/* db_lanes.c */
+struct db *db_lanes_home(struct db *db, const struct sql_statement *statement);
 
 /* db_read.c */
 extern const struct pg_pipe_events db_read_events;

@@ -46,8 +46,6 @@ static struct write_queue *write_queue_of(struct db *db, const struct sql_statem
     must(queue != NULL);
     queue->statement = statement;
     db_queue_init(&queue->ops);
-    if (db->turns != NULL && statement->is_batch)
-        turn_seat_open(&queue->seat, db->turns, statement, db->loop);
     *link = queue;
     return queue;
 }
@@ -65,11 +63,11 @@ static void flight_clear_result(struct flight *flight)
     flight->has_failed = false;
 }
 
-/* The next statement that has something to write and may; it goes to the end of the round. */
+/* The next statement that has something to write; it goes to the end of the round. */
 static struct write_queue *next_ready(struct db *db)
 {
     struct write_queue **link = &db->write_queues;
-    while (*link != NULL && ((*link)->ops.head == NULL || !turn_take(&(*link)->seat)))
+    while (*link != NULL && (*link)->ops.head == NULL)
         link = &(*link)->next;
     struct write_queue *queue = *link;
     if (queue == NULL)
@@ -80,12 +78,6 @@ static struct write_queue *next_ready(struct db *db)
         link = &(*link)->next;
     *link = queue;
     return queue;
-}
-
-static void flight_end(struct flight *flight)
-{
-    flight->mode = FLIGHT_NONE;
-    turn_give(&flight->queue->seat);
 }
 
 static void flight_fill(struct db *db, struct write_queue *queue)
@@ -105,10 +97,8 @@ static void flight_fill(struct db *db, struct write_queue *queue)
         bytes += op->params.bytes.len;
         flight->members[flight->members_count++] = op;
     }
-    flight->queue = queue;
-    flight->mode = is_batch ? FLIGHT_BATCH : FLIGHT_EACH;
-    if (flight->members_count == 0)
-        flight_end(flight);
+    if (flight->members_count > 0)
+        flight->mode = is_batch ? FLIGHT_BATCH : FLIGHT_EACH;
 }
 
 static bool write_send(struct db *db, struct db_op *const *members, int count, void *token)
@@ -137,21 +127,9 @@ static void flight_send(struct db *db)
     }
 }
 
-/* Passes on the turns that came when there was nothing left to send, or no connection. */
-static void turns_spare(struct db *db)
-{
-    bool is_up = pg_pipe_is_up(db->write.pipe);
-    for (struct write_queue *queue = db->write_queues; queue != NULL; queue = queue->next) {
-        bool is_flying = db->flight.mode != FLIGHT_NONE && db->flight.queue == queue;
-        if (queue->seat.is_asking && !is_flying && (queue->ops.head == NULL || !is_up))
-            turn_give(&queue->seat);
-    }
-}
-
 void db_writes_flush(struct db *db)
 {
     struct flight *flight = &db->flight;
-    turns_spare(db);
     for (;;) {
         bool can_fill = flight->mode == FLIGHT_NONE;
         if (!pg_pipe_is_up(db->write.pipe) || !(can_fill || flight->is_due))
@@ -190,7 +168,7 @@ static void batch_succeed(struct db *db, struct flight *flight)
 {
     struct sql_result *result = flight->result;
     flight->result = NULL;
-    flight_end(flight);
+    flight->mode = FLIGHT_NONE;
     db_members_succeed(db, flight->members, flight->members_count, result);
 }
 
@@ -204,7 +182,7 @@ static void batch_fail(struct db *db, struct flight *flight)
         flight->is_due = true; /* nothing is sent from inside an event */
         return;
     }
-    flight_end(flight);
+    flight->mode = FLIGHT_NONE;
     for (int i = 0; i < flight->members_count; i++)
         db_op_fail(db, flight->members[i], &flight->trouble);
     flight_clear_result(flight);
@@ -219,7 +197,7 @@ static void each_synced(struct db *db, struct flight *flight)
     flight->result = NULL;
     flight->has_failed = false;
     if (flight->done_count == flight->members_count)
-        flight_end(flight);
+        flight->mode = FLIGHT_NONE;
     if (has_failed)
         db_op_fail(db, op, &trouble);
     else
@@ -247,7 +225,7 @@ static void flight_drop(struct db *db, bool is_unknown)
     struct flight *flight = &db->flight;
     int first = flight->done_count, count = flight->members_count;
     flight_clear_result(flight);
-    flight_end(flight);
+    flight->mode = FLIGHT_NONE;
     flight->is_due = false;
     for (int i = first; i < count; i++) {
         struct db_op *op = flight->members[i];
