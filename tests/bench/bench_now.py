@@ -14,6 +14,7 @@ import time
 import stack as st
 from bench_market import MANY_SELLERS, manifest, operators
 from measure import PAIRS, median_range, percentile, pgbench, progress, report
+from now_floor import floor_run, floor_script
 from rig import Rig
 
 CLIENTS = 8
@@ -66,7 +67,47 @@ def now_slice(rig, client, count):
             [took * 1000 for _, _, took in posted], took_s)
 
 
-def bench_pairs(rig, client, figure):
+def floor_sides(rig, client):
+    """What runs as the floor: {name: (script, clients)}."""
+    scripts = {}
+    for takes in (CLIENTS, 1):
+        scripts[takes] = st.wait_until(f"a round of {takes}", 60, lambda count=takes: (
+            post_closed_loop(client, 3 * count, manifest(award="now"), count), floor_script(rig, count))[1])
+        leases_stop(rig, client)
+    return {f"round_of_{CLIENTS}": (scripts[CLIENTS], 1), "round_of_1": (scripts[1], 1),
+            f"{CLIENTS}_rounds_of_1": (scripts[1], CLIENTS)}
+
+
+class Floor:
+    """The latencies of each side, by pair."""
+
+    def __init__(self, rig, client):
+        self.rig = rig
+        self.sides = floor_sides(rig, client)
+        self.pairs = {name: [] for name in self.sides}
+
+    def pair_begin(self):
+        for latencies in self.pairs.values():
+            latencies.append([])
+
+    def slice(self):
+        for name, (script, clients) in self.sides.items():
+            self.pairs[name][-1] += floor_run(self.rig, script, clients, SLICE_POSTS // CLIENTS, WARM_POSTS // CLIENTS)
+
+    def report(self, insert_p99s):
+        """No goal: it says what a goal can be."""
+        values = {}
+        for name, pairs in self.pairs.items():
+            p99s = [percentile(latencies, 0.99) for latencies in pairs]
+            values[f"{name}_ratio"] = median_range([ours / theirs for ours, theirs in zip(p99s, insert_p99s)])[0]
+            values[f"{name}_p50_ms"] = median_range([percentile(latencies, 0.5) for latencies in pairs])[0]
+            values[f"{name}_p99_ms"] = median_range(p99s)[0]
+        report("now_floor_vs_pgbench_insert", **{name: f"{value:.2f}" for name, value in values.items()},
+               insert_p99_ms=f"{median_range(insert_p99s)[0]:.2f}", rounds_a_pair=SLICES * SLICE_POSTS // CLIENTS,
+               pairs=PAIRS)
+
+
+def bench_pairs(rig, client, figure, floor):
     """The same number of clients on both sides, each of which waits for its own: pgbench for a durable row,
     ours for a committed lease. In turns, since the load of the machine changes; slices of a pair count together.
     A slice of ours ends before the devices do."""
@@ -74,15 +115,18 @@ def bench_pairs(rig, client, figure):
     names = ("now_p50_ms", "now_p99_ms", "answer_p99_ms", "now_per_s", "insert_p50_ms", "insert_p99_ms",
              "insert_per_s", "ratio")
     pairs = {name: [] for name in names}
-    now_slice(rig, client, SLICE_POSTS)
     for pair in range(PAIRS):
         progress(f"{figure}: pair {pair + 1} of {PAIRS}")
         delays, answers, inserts, rates, seconds = [], [], [], [], 0
+        if floor:
+            floor.pair_begin()
         for _ in range(SLICES):
             rate, latencies = pgbench(rig.postgres, insert, CLIENTS, 1, f"{rig.folder}/pgb/log")
             slice_delays, slice_answers, slice_s = now_slice(rig, client, SLICE_POSTS)
             delays, answers, seconds = delays + slice_delays, answers + slice_answers, seconds + slice_s
             inserts, rates = inserts + latencies, rates + [rate]
+            if floor:
+                floor.slice()
         if not inserts or len(delays) < SLICES * SLICE_POSTS:
             report(figure, error="a_side_did_not_run", ours=len(delays), theirs=len(inserts))
             return False
@@ -97,21 +141,25 @@ def bench_pairs(rig, client, figure):
            goal="<=2", met=str(middle <= 2).lower(),
            **{name: f"{median_range(values)[0]:.2f}" for name, values in pairs.items()},
            clients=CLIENTS, posts_a_pair=SLICES * SLICE_POSTS, pairs=PAIRS)
+    if floor:
+        floor.report(pairs["insert_p99_ms"])
     return True
 
 
-def bench_now(figure, nodes, **settings):
+def bench_now(figure, nodes, has_floor=False, **settings):
     with Rig("now", **settings) as rig:
         rig.postgres.sql(TABLE)
         os.makedirs(f"{rig.folder}/pgb", exist_ok=True)
         _, client = rig.account("bench", credit_usd=1000000, mode="test")
         nodes(rig)
-        return bench_pairs(rig, client, figure)
+        now_slice(rig, client, SLICE_POSTS)
+        return bench_pairs(rig, client, figure, Floor(rig, client) if has_floor else None)
 
 
 def run():
     return all([
         bench_now("award_now_vs_pgbench_insert", lambda rig: rig.postgres.sql(MANY_SELLERS.replace("1300", "100")),
-                  node_unknown_ms=600000, node_lost_ms=600000, ack_timeout_ms=60000, final_receipt_ms=100),
+                  has_floor=True, node_unknown_ms=600000, node_lost_ms=600000, ack_timeout_ms=60000,
+                  final_receipt_ms=100),
         bench_now("award_now_with_agents", lambda rig: operators(rig, nodes_each=20, count=5, devices=8),
                   node_lost_ms=60000)])

@@ -86,12 +86,18 @@ def pgbench(pg, script, clients, seconds=SLICE_S, log_prefix=None):
         return (0.0, []) if log_prefix else 0.0
     if not log_prefix:
         return float(rate.group(1))
-    folder = os.path.dirname(log_prefix)
+    return float(rate.group(1)), pgbench_log(log_prefix)
+
+
+def pgbench_log(prefix, warm=0):
+    """The latencies in ms of what ran with this --log-prefix, without the first `warm` of each client."""
+    folder = os.path.dirname(prefix)
     latencies = []
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
-        if path.startswith(log_prefix):
+        if path.startswith(prefix):
             with open(path, encoding="ascii") as f:
-                latencies += [int(line.split()[2]) / 1000 for line in f]
+                rows = (line.split() for line in f)
+                latencies += [int(row[2]) / 1000 for row in rows if int(row[1]) >= warm]
             os.unlink(path)
-    return float(rate.group(1)), latencies
+    return latencies
