@@ -71,7 +71,7 @@ void explain_print(const json_t *explain)
 {
     const json_t *changes = json_object_get(explain, "changes");
     if (!json_is_string(json_object_get(explain, "at")))
-        return (void)puts("no market data is old enough to speak from yet");
+        return (void)puts("no market data is old enough to speak from yet; ask again in a minute");
     losses_print(explain);
     if (json_is_object(json_object_get(explain, "lot")))
         lot_print(json_object_get(explain, "lot"));

@@ -15,6 +15,7 @@
 #include "cli/table.h"
 
 #define LOST_CONNECTIONS_MAX 20
+#define POLL_MS              10000
 
 void watch_start(struct watch *watch, const struct cli *cli, const json_t *workload)
 {
@@ -71,6 +72,7 @@ static void event_take(struct watch *watch, const json_t *event)
     struct str rest = kind, noun = str_cut(&rest, '.');
     (void)str_format(stage, sizeof stage, "%.*s", STR_ARG(rest));
     if (str_equal_c(noun, "lease")) {
+        watch->is_awarded = true;
         lease_event_print(watch, stage, data);
     } else if (str_equal_c(noun, "workload")) {
         watch->is_running = !strcmp(stage, "running") || !strcmp(stage, "degraded");
@@ -78,6 +80,15 @@ static void event_take(struct watch *watch, const json_t *event)
         if (!strcmp(stage, "auctioning"))
             watch_stage(watch, stage, "again: looking for another node");
     }
+}
+
+/* Once: what never wins would else be waited for in silence. */
+static void waiting_hint(struct watch *watch)
+{
+    if (!watch->is_awarded && !watch->is_hinted)
+        watch_stage(watch, "waiting", "no round has awarded it yet; why: undercut explain %s",
+                    watch->name);
+    watch->is_hinted = true;
 }
 
 int watch_until_running(struct watch *watch)
@@ -88,7 +99,9 @@ int watch_until_running(struct watch *watch)
         if (watch->give_up_mono_ms && left_ms <= 0)
             return EXIT_TIMEOUT;
         char wait[16];
-        int64_t wait_s = watch->give_up_mono_ms && left_ms < 20000 ? left_ms / 1000 + 1 : 20;
+        int64_t wait_s = POLL_MS / 1000;
+        if (watch->give_up_mono_ms && left_ms < POLL_MS)
+            wait_s = left_ms / 1000 + 1;
         (void)str_format(wait, sizeof wait, "%d", (int)wait_s);
         struct buf path = {.at = NULL};
         buf_add_c(&path, "/v1/events");
@@ -99,9 +112,11 @@ int watch_until_running(struct watch *watch)
         struct reply reply;
         code = call_api(watch->cli, &(struct call){.path = path.at}, &reply);
         size_t i;
-        const json_t *event;
-        json_array_foreach (json_object_get(reply.json, "data"), i, event)
+        const json_t *event, *events = json_object_get(reply.json, "data");
+        json_array_foreach (events, i, event)
             event_take(watch, event);
+        if (code == EXIT_OK && json_array_size(events) == 0)
+            waiting_hint(watch);
         struct str after = json_str(reply.json, "next_after");
         if (after.at)
             (void)str_format(watch->after, sizeof watch->after, "%.*s", STR_ARG(after));

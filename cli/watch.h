@@ -17,6 +17,8 @@ struct watch {
     int64_t replicas;
     bool is_terminal;
     bool is_running;
+    bool is_awarded;
+    bool is_hinted; /* told how to ask why it waits */
 };
 
 /* `workload` is the API's object. */

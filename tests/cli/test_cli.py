@@ -250,7 +250,9 @@ class CliTest(unittest.TestCase):
         self.script_run()
         self.broker.answers["GET", "/v1/events"] = (200, {"data": [], "next_after": "0"})
         self.broker.answers["DELETE", "/v1/workloads/wl_1"] = (202, WORKLOAD)
-        self.assertEqual(self.run_hello("--timeout", "1s").returncode, 8)
+        done = self.run_hello("--timeout", "1s")
+        self.assertEqual(done.returncode, 8)
+        self.assertEqual(done.stderr.count(b"undercut explain hello"), 1)
         self.assertIn(("DELETE", "/v1/workloads/wl_1"), [r[:2] for r in self.broker.requests])
 
     def test_interrupt_without_a_terminal_leaves_the_workload_running_and_exits_130(self):
