@@ -6,6 +6,7 @@ sockets or on a port that the kernel chose. Standard library only.
 """
 
 import contextlib
+import fcntl
 import grp
 import json
 import os
@@ -454,17 +455,39 @@ def is_traversable(path, user):
                            "--clear-groups", "test", "-x", path], check=False).returncode == 0
 
 
+folders_held = {}  # path of a folder in use by this process -> its descriptor, which holds the lock
+
+
+def folder_hold(path):
+    """Keeps a folder for this process until it ends; raises StackError while another one has it."""
+    if path in folders_held:
+        os.close(folders_held.pop(path))
+    held = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise StackError(f"{path} is in use: the same command runs already; stop that one first") from None
+    folders_held[path] = held
+
+
 def folder_for(name):
-    """./var/NAME, or a folder in /var/tmp when the database's user cannot reach ./var; emptied."""
+    """./var/NAME, or a folder in /var/tmp when the database's user cannot reach ./var; new and empty, and ours."""
     path = os.path.join(ROOT, "var", name)
-    shutil.rmtree(path, ignore_errors=True)
+    real = os.path.realpath(path)
+    if os.path.isdir(real):
+        folder_hold(real)
+        shutil.rmtree(real, ignore_errors=True)
+    if os.path.islink(path):
+        os.unlink(path)
     os.makedirs(path, exist_ok=True)
     if os.getuid() == 0 and not is_traversable(path, "postgres"):
         real = tempfile.mkdtemp(prefix=f"undercut-{name}-", dir="/var/tmp")
         os.chmod(real, 0o755)
         os.rmdir(path)
         os.symlink(real, path)
-        return real
+        path = real
+    folder_hold(os.path.realpath(path))
     return path
 
 
