@@ -139,6 +139,10 @@ static int command_unknown(const char *word)
 {
     const char *nearest = NULL;
     size_t least = 3;
+    if (*word == '-') {
+        fprintf(stderr, "undercut: options follow the command: undercut COMMAND %s ...\n", word);
+        return EXIT_USAGE;
+    }
     for (size_t t = 0; t < ARRAY_COUNT(tables); t++) {
         for (const struct command *c = tables[t]; c->name; c++) {
             bool is_noun = str_starts_with(str_of(c->name), str_of(word));

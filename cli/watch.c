@@ -72,13 +72,15 @@ static void event_take(struct watch *watch, const json_t *event)
     struct str rest = kind, noun = str_cut(&rest, '.');
     (void)str_format(stage, sizeof stage, "%.*s", STR_ARG(rest));
     if (str_equal_c(noun, "lease")) {
-        watch->is_awarded = true;
+        watch->is_awarded |= !strcmp(stage, "awarded");
         lease_event_print(watch, stage, data);
     } else if (str_equal_c(noun, "workload")) {
         watch->is_running = !strcmp(stage, "running") || !strcmp(stage, "degraded");
         watch->is_terminal = !strcmp(stage, "stopped") || !strcmp(stage, "failed");
-        if (!strcmp(stage, "auctioning"))
+        if (!strcmp(stage, "auctioning")) {
+            watch->is_awarded = false;
             watch_stage(watch, stage, "again: looking for another node");
+        }
     }
 }
 

@@ -118,6 +118,7 @@ class CliTest(unittest.TestCase):
             self.assertRegex(self.expect(2, "ask", "set", "a", "b", price).stderr,
                              rf"'{re.escape(price)}' is not a price; say USD .* above 0")
         self.assertIn("did you mean 'run'", self.run_cli("runn").stderr)
+        self.assertIn("undercut COMMAND --context", self.expect(2, "--context", "ci", "ps").stderr)
         self.assertEqual(self.broker.requests, [])
 
     # ---- errors become exit codes
