@@ -16,21 +16,21 @@
 #define UUID_TEXT_LEN 36
 
 struct row { /* how both kinds begin */
-    struct uuid id;
-    uint32_t owner;
     bool is_live;
     bool is_sorted;     /* its key is in the order */
     bool is_named;      /* while a change of ask is checked */
     uint8_t adder_high; /* of a block: bits 32 to 39 */
 };
 
-struct block_row { /* 28 bytes */
+struct block_row { /* 12 bytes */
     struct row row;
+    uint32_t seller; /* its number in the lot */
     uint32_t adder_low;
 };
 
 struct demand_row {
     struct row row;
+    uint32_t owner;
     int64_t r_uusd_per_hour;
     uint32_t k, kmin;
 };
@@ -81,6 +81,11 @@ static void side_unsort(struct book_side *side, struct row *row, uint64_t key)
     if (row->is_sorted && !side->is_dishevelled)
         key_set_remove(&side->order, key);
     row->is_sorted = false;
+}
+
+static bool side_is_sorted(const struct book_side *side)
+{
+    return side->fresh_count == 0 && !side->is_dishevelled;
 }
 
 /* Lots -----------------------------------------------------------------------------------------*/
@@ -135,6 +140,14 @@ struct book_bytes book_bytes(const struct book *book)
     return bytes;
 }
 
+void book_lot_fetch(const struct book *book, uint32_t number)
+{
+    must(number < book->lots_count);
+    const struct book_lot *lot = &book->lots[number];
+    key_set_fetch(&lot->blocks.order);
+    slots_fetch(&lot->demands.slots);
+}
+
 static struct book_lot *lot_touch(struct book *book, uint32_t number)
 {
     struct book_lot *lot = &book->lots[number];
@@ -164,7 +177,7 @@ static void row_set_adder(struct block_row *block, int64_t adder_uusd_per_hour)
 
 static int64_t row_ask(const struct book_lot *lot, const struct block_row *block)
 {
-    return seller_ask(&lot->sellers.at[sellers_find(&lot->sellers, block->row.owner)]);
+    return seller_ask(&lot->sellers.at[block->seller]);
 }
 
 static uint64_t block_key(const struct book_lot *lot, uint32_t slot)
@@ -209,13 +222,14 @@ enum book_outcome book_block_add(struct book *book, uint32_t number, const struc
     enum book_outcome outcome = block_check(lot, block);
     if (outcome != BOOK_DONE)
         return outcome;
-    if (!sellers_add_block(&lot->sellers, block->owner, block->ask_uusd_per_hour))
+    uint32_t seller = sellers_add_block(&lot->sellers, block->owner, block->ask_uusd_per_hour);
+    if (seller == SELLER_NONE)
         return BOOK_TWO_ASKS;
     lot_touch(book, number);
     uint32_t slot = slots_add(&lot->blocks.slots, block->id);
     struct block_row *row = slots_row(&lot->blocks.slots, slot);
-    row->row.owner = block->owner;
     row->row.is_live = true;
+    row->seller = seller;
     row_set_adder(row, block->adder_uusd_per_hour);
     side_freshen(&lot->blocks, slot);
     return BOOK_DONE;
@@ -230,7 +244,7 @@ enum book_outcome book_block_drop(struct book *book, uint32_t number, struct uui
         return BOOK_ID_UNKNOWN;
     struct book_lot *lot = lot_touch(book, number);
     const struct block_row *block = block_unsort(lot, slot);
-    sellers_drop_block(&lot->sellers, block->row.owner);
+    sellers_drop_block(&lot->sellers, block->seller);
     slots_drop(&lot->blocks.slots, slot);
     return BOOK_DONE;
 }
@@ -255,52 +269,53 @@ enum book_outcome book_adder_change(struct book *book, uint32_t number, struct u
 }
 
 /* One of the blocks that a change of ask names; each may be named once. */
-static enum book_outcome block_name(struct book_lot *lot, const struct book_ask *ask,
-                                    struct uuid id)
+static enum book_outcome block_name(struct book_lot *lot, uint32_t seller,
+                                    const struct book_ask *ask, struct uuid id)
 {
     uint32_t slot = slots_find(&lot->blocks.slots, id);
     if (slot == SLOT_NONE)
         return BOOK_ID_UNKNOWN;
     struct block_row *block = slots_row(&lot->blocks.slots, slot);
-    if (block->row.owner != ask->owner || block->row.is_named)
+    if (block->seller != seller || block->row.is_named)
         return BOOK_ASK_PARTIAL;
     enum book_outcome outcome = price_check(ask->ask_uusd_per_hour, row_adder(block));
     block->row.is_named = outcome == BOOK_DONE;
     return outcome;
 }
 
-static enum book_outcome ask_check(struct book_lot *lot, const struct book_ask *ask)
+/* Takes the names away again; with `is_changing` the blocks also leave the order. */
+static void blocks_unname(struct book_lot *lot, const struct uuid *ids, uint32_t count,
+                          bool is_changing)
 {
-    uint32_t place = sellers_find(&lot->sellers, ask->owner), named_count = 0;
-    if (place == SELLER_NONE || lot->sellers.at[place].blocks_count != ask->blocks_count)
-        return BOOK_ASK_PARTIAL;
-    enum book_outcome outcome = BOOK_DONE;
-    while (outcome == BOOK_DONE && named_count < ask->blocks_count) {
-        outcome = block_name(lot, ask, ask->block_ids[named_count]);
-        named_count += outcome == BOOK_DONE;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slot = slots_find(&lot->blocks.slots, ids[i]);
+        struct block_row *block = slots_row(&lot->blocks.slots, slot);
+        block->row.is_named = false;
+        if (!is_changing)
+            continue;
+        block_unsort(lot, slot);
+        side_freshen(&lot->blocks, slot);
     }
-    for (uint32_t i = 0; i < named_count; i++) {
-        uint32_t slot = slots_find(&lot->blocks.slots, ask->block_ids[i]);
-        ((struct row *)slots_row(&lot->blocks.slots, slot))->is_named = false;
-    }
-    return outcome;
 }
 
 enum book_outcome book_ask_change(struct book *book, uint32_t number, const struct book_ask *ask)
 {
     if (number >= book->lots_count)
         return BOOK_LOT_UNKNOWN;
-    enum book_outcome outcome = ask_check(&book->lots[number], ask);
+    struct book_lot *lot = &book->lots[number];
+    uint32_t seller = sellers_find(&lot->sellers, ask->owner), named_count = 0;
+    if (seller == SELLER_NONE || lot->sellers.at[seller].blocks_count != ask->blocks_count)
+        return BOOK_ASK_PARTIAL;
+    enum book_outcome outcome = BOOK_DONE;
+    while (outcome == BOOK_DONE && named_count < ask->blocks_count) {
+        outcome = block_name(lot, seller, ask, ask->block_ids[named_count]);
+        named_count += outcome == BOOK_DONE;
+    }
+    blocks_unname(lot, ask->block_ids, named_count, outcome == BOOK_DONE);
     if (outcome != BOOK_DONE)
         return outcome;
-    struct book_lot *lot = lot_touch(book, number);
-    for (uint32_t i = 0; i < ask->blocks_count; i++) {
-        uint32_t slot = slots_find(&lot->blocks.slots, ask->block_ids[i]);
-        block_unsort(lot, slot);
-        side_freshen(&lot->blocks, slot);
-    }
-    uint32_t place = sellers_find(&lot->sellers, ask->owner);
-    seller_set_ask(&lot->sellers.at[place], ask->ask_uusd_per_hour);
+    seller_set_ask(&lot->sellers.at[seller], ask->ask_uusd_per_hour);
+    lot_touch(book, number);
     return BOOK_DONE;
 }
 
@@ -346,8 +361,8 @@ enum book_outcome book_demand_put(struct book *book, uint32_t number,
     if (slot == SLOT_NONE)
         slot = slots_add(slots, demand->id);
     struct demand_row *row = demand_unsort(lot, slot);
-    row->row.owner = demand->owner;
     row->row.is_live = true;
+    row->owner = demand->owner;
     row->r_uusd_per_hour = demand->r_uusd_per_hour;
     row->k = demand->k;
     row->kmin = demand->kmin;
@@ -375,17 +390,15 @@ static uint32_t most(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
-/* Working memory for the largest lot that was touched, with a quarter to spare. */
-static void work_make_room(struct book *book)
+/* Working memory for the largest lot so far, with a quarter to spare. */
+static void work_make_room(struct book *book, const struct book_lot *lot)
 {
-    struct lot_limits wanted = book->work.limits;
-    for (uint32_t i = 0; i < book->touched_count; i++) {
-        const struct book_lot *lot = &book->lots[book->touched[i]];
-        wanted.blocks_max = most(wanted.blocks_max, lot->blocks.slots.used_count);
-        wanted.demands_max = most(wanted.demands_max, lot->demands.slots.used_count);
-        wanted.owners_max = most(wanted.owners_max, lot->sellers.cap);
-    }
     const struct lot_limits *has = &book->work.limits;
+    struct lot_limits wanted = {
+        .blocks_max = most(has->blocks_max, lot->blocks.slots.used_count),
+        .demands_max = most(has->demands_max, lot->demands.slots.used_count),
+        .owners_max = most(has->owners_max, lot->sellers.used_count),
+    };
     if (book->work_memory != NULL && wanted.blocks_max == has->blocks_max &&
         wanted.demands_max == has->demands_max && wanted.owners_max == has->owners_max)
         return;
@@ -438,35 +451,39 @@ static void side_sort(struct book *book, struct book_lot *lot, struct book_side 
     side->fresh_count = 0;
 }
 
-struct book_touched book_sort(struct book *book)
+void book_lot_sort(struct book *book, uint32_t number)
+{
+    must(number < book->lots_count);
+    struct book_lot *lot = &book->lots[number];
+    work_make_room(book, lot);
+    side_sort(book, lot, &lot->blocks, block_key);
+    side_sort(book, lot, &lot->demands, demand_key);
+}
+
+struct book_touched book_freeze(struct book *book)
 {
     struct book_touched touched = {.lots = book->touched, .count = book->touched_count};
-    work_make_room(book);
-    for (uint32_t i = 0; i < touched.count; i++) {
-        struct book_lot *lot = &book->lots[touched.lots[i]];
-        side_sort(book, lot, &lot->blocks, block_key);
-        side_sort(book, lot, &lot->demands, demand_key);
-        lot->is_touched = false;
-    }
+    for (uint32_t i = 0; i < touched.count; i++)
+        book->lots[touched.lots[i]].is_touched = false;
     book->touched_count = 0;
     return touched;
 }
 
 /* Clearing -------------------------------------------------------------------------------------*/
 
-static struct str id_text(struct uuid id, char text[ID_TEXT_SIZE])
+static struct str id_text(const struct uuid *id, char text[ID_TEXT_SIZE])
 {
-    return text != NULL ? (struct str){.at = uuid_text(id, text), .len = UUID_TEXT_LEN} : STR_NONE;
+    return text != NULL ? (struct str){.at = uuid_text(*id, text), .len = UUID_TEXT_LEN} : STR_NONE;
 }
 
-/* The rule numbers a lot's owners by their place in its table of sellers. It does not read asks. */
+/* The rule numbers a lot's owners as the lot does. It does not read asks. */
 static struct lot_block block_read(const void *at, uint32_t slot, char text[ID_TEXT_SIZE])
 {
     const struct book_lot *lot = at;
     const struct block_row *block = slots_row(&lot->blocks.slots, slot);
     return (struct lot_block){
-        .id = id_text(block->row.id, text),
-        .owner = sellers_find(&lot->sellers, block->row.owner),
+        .id = id_text(&lot->blocks.slots.ids[slot], text),
+        .owner = block->seller,
         .adder_uusd_per_hour = row_adder(block),
     };
 }
@@ -476,7 +493,7 @@ static struct lot_demand demand_read(const void *at, uint32_t slot, char text[ID
     const struct book_lot *lot = at;
     const struct demand_row *demand = slots_row(&lot->demands.slots, slot);
     return (struct lot_demand){
-        .id = id_text(demand->row.id, text),
+        .id = id_text(&lot->demands.slots.ids[slot], text),
         .r_uusd_per_hour = demand->r_uusd_per_hour,
         .k = demand->k,
         .kmin = demand->kmin,
@@ -492,8 +509,8 @@ static uint32_t demand_admit(struct lot_clear *work, const struct book_lot *lot)
     for (uint32_t i = 0; i < count; i++) {
         uint32_t slot = key_index(work->scratch[i]);
         const struct demand_row *demand = slots_row(&lot->demands.slots, slot);
-        if (demand->row.owner != LOT_OWNER_NONE &&
-            sellers_find(&lot->sellers, demand->row.owner) != SELLER_NONE) {
+        if (demand->owner != LOT_OWNER_NONE &&
+            sellers_find(&lot->sellers, demand->owner) != SELLER_NONE) {
             work->verdicts[slot] = DEMAND_SELLS_HERE;
             work->accepted_counts[slot] = 0;
             continue;
@@ -511,15 +528,14 @@ static void front_fetch(const struct lot_clear *work, const struct book_lot *lot
 {
     for (uint32_t i = 0; i < work->front_count; i++)
         __builtin_prefetch(slots_row(&lot->blocks.slots, key_index(work->supply[i])));
-    for (uint32_t at = 0; at < lot->sellers.cap; at += 64 / sizeof(*lot->sellers.at))
-        __builtin_prefetch(&lot->sellers.at[at]);
 }
 
 enum lot_outcome book_lot_clear(struct book *book, uint32_t number, const struct sha256 *seed,
                                 struct lot_result *ret_result)
 {
-    must(number < book->lots_count && !book->lots[number].is_touched);
+    must(number < book->lots_count);
     const struct book_lot *lot = &book->lots[number];
+    must(side_is_sorted(&lot->blocks) && side_is_sorted(&lot->demands));
     struct lot_clear *work = &book->work;
     const struct lot_source source = {
         .at = lot, .block = block_read, .demand = demand_read, .seed = seed};
@@ -536,8 +552,8 @@ struct book_block book_block_at(const struct book *book, uint32_t number, uint32
     const struct block_row *block = slots_row(&lot->blocks.slots, slot);
     must(number < book->lots_count && slot < lot->blocks.slots.used_count && block->row.is_live);
     return (struct book_block){
-        .id = block->row.id,
-        .owner = block->row.owner,
+        .id = lot->blocks.slots.ids[slot],
+        .owner = lot->sellers.at[block->seller].owner,
         .ask_uusd_per_hour = row_ask(lot, block),
         .adder_uusd_per_hour = row_adder(block),
     };
@@ -549,8 +565,8 @@ struct book_demand book_demand_at(const struct book *book, uint32_t number, uint
     const struct demand_row *demand = slots_row(&lot->demands.slots, slot);
     must(number < book->lots_count && slot < lot->demands.slots.used_count && demand->row.is_live);
     return (struct book_demand){
-        .id = demand->row.id,
-        .owner = demand->row.owner,
+        .id = lot->demands.slots.ids[slot],
+        .owner = demand->owner,
         .r_uusd_per_hour = demand->r_uusd_per_hour,
         .k = demand->k,
         .kmin = demand->kmin,

@@ -217,6 +217,11 @@ uint32_t key_set_read(const struct key_set *set, uint64_t *ret, uint32_t wanted)
     return count;
 }
 
+void key_set_fetch(const struct key_set *set)
+{
+    memory_fetch(set->leaves, set->leaves_count * sizeof(*set->leaves));
+}
+
 size_t key_set_bytes(const struct key_set *set)
 {
     size_t bytes = set->leaves_cap * sizeof(*set->leaves) + HEAP_PER_BLOCK;

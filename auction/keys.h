@@ -20,6 +20,7 @@
 #define KEY_INDEX_MAX  (((uint32_t)1 << KEY_INDEX_BITS) - 1)
 #define KEY_LEAF_MAX   128
 #define HEAP_PER_BLOCK 16 /* what malloc takes for itself, where bytes are counted */
+#define CACHE_LINE     64
 
 static inline uint64_t key_of(int64_t value, uint32_t index)
 {
@@ -34,6 +35,13 @@ static inline int64_t key_value(uint64_t key)
 static inline uint32_t key_index(uint64_t key)
 {
     return (uint32_t)key & KEY_INDEX_MAX;
+}
+
+/* Asks for memory that will be read soon. */
+static inline void memory_fetch(const void *from, size_t size)
+{
+    for (size_t at = 0; at < size; at += CACHE_LINE)
+        __builtin_prefetch((const char *)from + at);
 }
 
 /* Ascending by the whole key. Linear for large counts. `scratch` holds as many keys. */
@@ -58,6 +66,7 @@ void key_set_fill(struct key_set *set, const uint64_t *keys, uint32_t count);
 /* Copies the first `wanted` keys (or all) and whatever more it takes to end behind a group of equal
  * values; says how many. `ret` has room for all. */
 uint32_t key_set_read(const struct key_set *set, uint64_t *ret, uint32_t wanted);
+void key_set_fetch(const struct key_set *set); /* into the cache: which leaves there are */
 size_t key_set_bytes(const struct key_set *set); /* on the heap */
 void key_set_finish(struct key_set *set);
 

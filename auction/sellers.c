@@ -7,62 +7,91 @@
 static uint32_t home_of(const struct sellers *sellers, uint32_t owner)
 {
     uint32_t mixed = owner * 0x9e3779b1u;
-    return (uint32_t)((uint64_t)mixed * sellers->cap >> 32);
+    return (uint32_t)((uint64_t)mixed * sellers->table_cap >> 32);
 }
 
 static uint32_t place_after(const struct sellers *sellers, uint32_t place)
 {
-    return place + 1 < sellers->cap ? place + 1 : 0;
+    return place + 1 < sellers->table_cap ? place + 1 : 0;
 }
 
-/* The owner's place, or the empty one where the search ends. */
+static uint32_t owner_at(const struct sellers *sellers, uint32_t place)
+{
+    return sellers->at[sellers->table[place] - 1].owner;
+}
+
+/* The table's place of the owner, or the empty one where the search ends. */
 static uint32_t place_of(const struct sellers *sellers, uint32_t owner)
 {
     uint32_t place = home_of(sellers, owner);
-    while (sellers->at[place].blocks_count > 0 && sellers->at[place].owner != owner)
+    while (sellers->table[place] != 0 && owner_at(sellers, place) != owner)
         place = place_after(sellers, place);
     return place;
 }
 
+static void table_grow(struct sellers *sellers, uint32_t cap)
+{
+    uint32_t *old = sellers->table, old_cap = sellers->table_cap;
+    sellers->table = calloc(cap, sizeof(*sellers->table));
+    must(sellers->table != NULL);
+    sellers->table_cap = cap;
+    for (uint32_t i = 0; i < old_cap; i++)
+        if (old[i] != 0)
+            sellers->table[place_of(sellers, sellers->at[old[i] - 1].owner)] = old[i];
+    free(old);
+}
+
+static uint32_t table_cap_for(uint32_t count)
+{
+    return count + count / 4 + 2;
+}
+
 void sellers_reserve(struct sellers *sellers, uint32_t count)
 {
-    uint32_t cap = count + count / 4 + 2; /* four fifths full at most */
-    if (cap <= sellers->cap)
-        return;
-    struct sellers old = *sellers;
-    sellers->at = calloc(cap, sizeof(*sellers->at));
-    must(sellers->at != NULL);
-    sellers->cap = cap;
-    for (uint32_t i = 0; i < old.cap; i++)
-        if (old.at[i].blocks_count > 0)
-            sellers->at[place_of(sellers, old.at[i].owner)] = old.at[i];
-    free(old.at);
+    if (count > sellers->cap) {
+        sellers->at = realloc(sellers->at, count * sizeof(*sellers->at));
+        must(sellers->at != NULL);
+        sellers->cap = count;
+    }
+    if (table_cap_for(count) > sellers->table_cap)
+        table_grow(sellers, table_cap_for(count));
 }
 
 uint32_t sellers_find(const struct sellers *sellers, uint32_t owner)
 {
-    if (sellers->count == 0)
-        return SELLER_NONE;
-    uint32_t place = place_of(sellers, owner);
-    return sellers->at[place].blocks_count > 0 ? place : SELLER_NONE;
+    uint32_t entry = sellers->count > 0 ? sellers->table[place_of(sellers, owner)] : 0;
+    return entry != 0 ? entry - 1 : SELLER_NONE;
 }
 
-bool sellers_add_block(struct sellers *sellers, uint32_t owner, int64_t ask_uusd_per_hour)
+static uint32_t seller_add(struct sellers *sellers, uint32_t owner, int64_t ask_uusd_per_hour)
 {
-    if (sellers->cap * 4ull < (sellers->count + 1) * 5ull + 4)
-        sellers_reserve(sellers, sellers->count + sellers->count / 4 + 1);
-    struct seller *seller = &sellers->at[place_of(sellers, owner)];
-    if (seller->blocks_count == 0) {
-        seller->owner = owner;
-        seller_set_ask(seller, ask_uusd_per_hour);
-        sellers->count++;
+    uint32_t number = sellers->free_first;
+    if (number != 0) {
+        sellers->free_first = sellers->at[--number].owner;
+    } else {
+        number = sellers->used_count++;
+        if (sellers->used_count > sellers->cap)
+            sellers_reserve(sellers, sellers->used_count + sellers->used_count / 4);
     }
+    sellers->at[number] = (struct seller){.owner = owner};
+    seller_set_ask(&sellers->at[number], ask_uusd_per_hour);
+    sellers->table[place_of(sellers, owner)] = number + 1;
+    sellers->count++;
+    return number;
+}
+
+uint32_t sellers_add_block(struct sellers *sellers, uint32_t owner, int64_t ask_uusd_per_hour)
+{
+    uint32_t number = sellers_find(sellers, owner);
+    if (number == SELLER_NONE)
+        number = seller_add(sellers, owner, ask_uusd_per_hour);
+    struct seller *seller = &sellers->at[number];
     if (seller_ask(seller) != ask_uusd_per_hour)
-        return false;
+        return SELLER_NONE;
     seller->blocks_count++;
     if (seller->blocks_count > sellers->blocks_most)
         sellers->blocks_most = seller->blocks_count;
-    return true;
+    return number;
 }
 
 /* Those behind the hole move into it unless they would then stand before their home. */
@@ -71,37 +100,41 @@ static void table_close(struct sellers *sellers, uint32_t hole)
     uint32_t place = hole;
     for (;;) {
         place = place_after(sellers, place);
-        if (sellers->at[place].blocks_count == 0)
+        if (sellers->table[place] == 0)
             break;
-        uint32_t home = home_of(sellers, sellers->at[place].owner);
+        uint32_t home = home_of(sellers, owner_at(sellers, place));
         bool is_between =
             hole <= place ? hole < home && home <= place : hole < home || home <= place;
         if (is_between)
             continue;
-        sellers->at[hole] = sellers->at[place];
+        sellers->table[hole] = sellers->table[place];
         hole = place;
     }
-    sellers->at[hole] = (struct seller){.owner = 0};
+    sellers->table[hole] = 0;
 }
 
-void sellers_drop_block(struct sellers *sellers, uint32_t owner)
+void sellers_drop_block(struct sellers *sellers, uint32_t number)
 {
-    uint32_t place = place_of(sellers, owner);
-    must(sellers->at[place].blocks_count > 0);
-    if (--sellers->at[place].blocks_count > 0)
+    struct seller *seller = &sellers->at[number];
+    must(seller->blocks_count > 0);
+    if (--seller->blocks_count > 0)
         return;
-    table_close(sellers, place);
+    table_close(sellers, place_of(sellers, seller->owner));
+    seller->owner = sellers->free_first;
+    sellers->free_first = number + 1;
     if (--sellers->count == 0)
         sellers->blocks_most = 0;
 }
 
 size_t sellers_bytes(const struct sellers *sellers)
 {
-    return sellers->cap * sizeof(*sellers->at) + HEAP_PER_BLOCK;
+    return sellers->cap * sizeof(*sellers->at) + sellers->table_cap * sizeof(*sellers->table) +
+           2 * HEAP_PER_BLOCK;
 }
 
 void sellers_finish(struct sellers *sellers)
 {
     free(sellers->at);
+    free(sellers->table);
     *sellers = (struct sellers){.count = 0};
 }

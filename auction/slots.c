@@ -10,11 +10,6 @@ void slots_start(struct slots *slots, uint32_t stride)
     *slots = (struct slots){.stride = stride, .free_first = SLOT_NONE};
 }
 
-static struct uuid *id_at(const struct slots *slots, uint32_t slot)
-{
-    return slots_row(slots, slot);
-}
-
 static uint64_t hash_of(const struct uuid *id)
 {
     uint64_t halves[2];
@@ -47,7 +42,7 @@ static uint32_t place_after(const struct slots *slots, uint32_t place)
 
 static void table_put(struct slots *slots, uint32_t slot)
 {
-    uint64_t hash = hash_of(id_at(slots, slot));
+    uint64_t hash = hash_of(&slots->ids[slot]);
     uint32_t place = home_of(slots, hash);
     while (slots->table[place] != 0)
         place = place_after(slots, place);
@@ -75,8 +70,9 @@ static uint32_t table_cap_for(uint32_t count)
 void slots_reserve(struct slots *slots, uint32_t count)
 {
     if (count > slots->rows_cap) {
+        slots->ids = realloc(slots->ids, (size_t)count * sizeof(*slots->ids));
         slots->rows = realloc(slots->rows, (size_t)count * slots->stride);
-        must(slots->rows != NULL);
+        must(slots->ids != NULL && slots->rows != NULL);
         slots->rows_cap = count;
     }
     if (table_cap_for(count) > slots->table_cap)
@@ -90,7 +86,7 @@ static uint32_t place_of(const struct slots *slots, const struct uuid *id)
     uint32_t place = home_of(slots, hash), entry;
     for (; (entry = slots->table[place]) != 0; place = place_after(slots, place)) {
         uint32_t slot = entry_slot(entry);
-        if (entry == entry_of(hash, slot) && memcmp(id_at(slots, slot), id, sizeof(*id)) == 0)
+        if (entry == entry_of(hash, slot) && memcmp(&slots->ids[slot], id, sizeof(*id)) == 0)
             break;
     }
     return place;
@@ -106,14 +102,14 @@ uint32_t slots_add(struct slots *slots, struct uuid id)
 {
     uint32_t slot = slots->free_first;
     if (slot != SLOT_NONE) {
-        memcpy(&slots->free_first, id_at(slots, slot), sizeof(slots->free_first));
+        memcpy(&slots->free_first, &slots->ids[slot], sizeof(slots->free_first));
     } else {
         slot = slots->used_count++;
         if (slots->used_count > slots->rows_cap)
             slots_reserve(slots, slots->used_count + slots->used_count / 4);
         memset(slots_row(slots, slot), 0, slots->stride);
     }
-    *id_at(slots, slot) = id;
+    slots->ids[slot] = id;
     slots->live_count++;
     table_put(slots, slot);
     return slot;
@@ -128,7 +124,7 @@ static void table_close(struct slots *slots, uint32_t hole)
         if (slots->table[place] == 0)
             break;
         uint32_t slot = entry_slot(slots->table[place]);
-        uint32_t home = home_of(slots, hash_of(id_at(slots, slot)));
+        uint32_t home = home_of(slots, hash_of(&slots->ids[slot]));
         bool is_between =
             hole <= place ? hole < home && home <= place : hole < home || home <= place;
         if (is_between)
@@ -141,21 +137,29 @@ static void table_close(struct slots *slots, uint32_t hole)
 
 void slots_drop(struct slots *slots, uint32_t slot)
 {
-    table_close(slots, place_of(slots, id_at(slots, slot)));
+    table_close(slots, place_of(slots, &slots->ids[slot]));
     memset(slots_row(slots, slot), 0, slots->stride);
-    memcpy(id_at(slots, slot), &slots->free_first, sizeof(slots->free_first));
+    memcpy(&slots->ids[slot], &slots->free_first, sizeof(slots->free_first));
     slots->free_first = slot;
     slots->live_count--;
 }
 
+void slots_fetch(const struct slots *slots)
+{
+    memory_fetch(slots->table, slots->table_cap * sizeof(*slots->table));
+    memory_fetch(slots->ids, slots->used_count * sizeof(*slots->ids));
+    memory_fetch(slots->rows, (size_t)slots->used_count * slots->stride);
+}
+
 size_t slots_bytes(const struct slots *slots)
 {
-    return (size_t)slots->rows_cap * slots->stride + slots->table_cap * sizeof(*slots->table) +
-           2 * HEAP_PER_BLOCK;
+    return (size_t)slots->rows_cap * (sizeof(*slots->ids) + slots->stride) +
+           slots->table_cap * sizeof(*slots->table) + 3 * HEAP_PER_BLOCK;
 }
 
 void slots_finish(struct slots *slots)
 {
+    free(slots->ids);
     free(slots->rows);
     free(slots->table);
     slots_start(slots, slots->stride);

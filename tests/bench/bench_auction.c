@@ -8,8 +8,8 @@
  * equals that need hashing when they win. Three workloads in four want one block, the others a
  * gang of up to eight or up to eight single ones. Rows and changes come in no order. Every run
  * measures the processor time of
- *   scratch   an empty book, all asks and workloads put in, sorted, every lot cleared
- *   change    one ask in a hundred and every workload changed, sorted, every lot cleared; ten times
+ *   scratch   an empty book, all asks and workloads put in, every lot sorted and cleared
+ *   change    1 % of asks and every workload changed, every lot sorted and cleared; ten times
  * and says what came of it. Bytes are counted by the book and by the C library.
  */
 #include <malloc.h>
@@ -199,6 +199,9 @@ static void lots_clear(struct book *book, struct book_touched touched, const str
 {
     for (uint32_t i = 0; i < touched.count; i++) {
         struct lot_result result;
+        if (i + 1 < touched.count)
+            book_lot_fetch(book, touched.lots[i + 1]);
+        book_lot_sort(book, touched.lots[i]);
         must(book_lot_clear(book, touched.lots[i], seed, &result) == LOT_CLEARED);
         tally->sold_count += result.awards_count;
         for (uint32_t a = 0; a < result.awards_count; a++)
@@ -231,7 +234,9 @@ static void rows_fetch(const void *rows, size_t stride, const uint32_t *order, u
                        uint32_t count)
 {
     uint32_t ahead = at + 24 < count ? at + 24 : at;
-    __builtin_prefetch((const char *)rows + order[ahead] * stride);
+    const char *row = (const char *)rows + order[ahead] * stride;
+    __builtin_prefetch(row);
+    __builtin_prefetch(row + stride - 1); /* it may lie across two cache lines */
 }
 
 /* Rows come in no order, so putting them lot after lot is part of the time. */
@@ -240,8 +245,8 @@ static void book_load(struct book *book, const struct market *market)
     uint32_t *ends = array_of(market->lots_count, sizeof(*ends));
     uint32_t *wants_ends = array_of(market->lots_count, sizeof(*ends));
     uint32_t *asks = group_by_lot(market->ask_lots, market->asks_count, market->lots_count, ends);
-    uint32_t *wants = group_by_lot(market->demand_lots, market->demands_count, market->lots_count,
-                                   wants_ends);
+    uint32_t *wants =
+        group_by_lot(market->demand_lots, market->demands_count, market->lots_count, wants_ends);
     book_start(book, market->lots_count);
     for (uint32_t lot = 0, a = 0, w = 0; lot < market->lots_count; lot++) {
         const struct book_room room = {.blocks_count = ends[lot] - a,
@@ -252,8 +257,10 @@ static void book_load(struct book *book, const struct market *market)
             rows_fetch(market->asks, sizeof(*market->asks), asks, a, market->asks_count);
             must(book_block_add(book, lot, &market->asks[asks[a]]) == BOOK_DONE);
         }
-        for (; w < wants_ends[lot]; w++)
+        for (; w < wants_ends[lot]; w++) {
+            rows_fetch(market->demands, sizeof(*market->demands), wants, w, market->demands_count);
             must(book_demand_put(book, lot, &market->demands[wants[w]]) == BOOK_DONE);
+        }
     }
     free(ends);
     free(wants_ends);
@@ -261,12 +268,11 @@ static void book_load(struct book *book, const struct market *market)
     free(wants);
 }
 
-/* The changes of one round, drawn before the clock starts. */
+/* The changed asks of one round, drawn before the clock starts; workloads change where they are. */
 struct changes {
     struct book_ask *asks;
     uint32_t *lots;
     uint32_t asks_count;
-    int64_t *reserves;
 };
 
 static void changes_draw(struct market *market, struct changes *changes)
@@ -286,40 +292,46 @@ static void changes_draw(struct market *market, struct changes *changes)
         blocks_count += market->sellers_first[seller + 1] - first;
     }
     for (uint32_t i = 0; i < market->demands_count; i++)
-        changes->reserves[i] = draw_price(market, market->demand_lots[i], 110);
+        market->demands[i].r_uusd_per_hour = draw_price(market, market->demand_lots[i], 110);
 }
 
 /* Changes come in no order either. */
-static void changes_apply(struct book *book, struct market *market, const struct changes *changes)
+static void changes_apply(struct book *book, const struct market *market,
+                          const struct changes *changes)
 {
     uint32_t *ends = array_of(market->lots_count, sizeof(*ends));
+    uint32_t *wants_ends = array_of(market->lots_count, sizeof(*ends));
     uint32_t *asks = group_by_lot(changes->lots, changes->asks_count, market->lots_count, ends);
-    for (uint32_t i = 0; i < changes->asks_count; i++) {
-        rows_fetch(changes->asks, sizeof(*changes->asks), asks, i, changes->asks_count);
-        __builtin_prefetch(changes->asks[asks[i + 8 < changes->asks_count ? i + 8 : i]].block_ids);
-        must(book_ask_change(book, changes->lots[asks[i]], &changes->asks[asks[i]]) == BOOK_DONE);
-    }
     uint32_t *wants =
-        group_by_lot(market->demand_lots, market->demands_count, market->lots_count, ends);
-    for (uint32_t i = 0; i < market->demands_count; i++) {
-        rows_fetch(market->demands, sizeof(*market->demands), wants, i, market->demands_count);
-        struct book_demand *demand = &market->demands[wants[i]];
-        demand->r_uusd_per_hour = changes->reserves[wants[i]];
-        must(book_demand_put(book, market->demand_lots[wants[i]], demand) == BOOK_DONE);
+        group_by_lot(market->demand_lots, market->demands_count, market->lots_count, wants_ends);
+    for (uint32_t lot = 0, a = 0, w = 0; lot < market->lots_count; lot++) {
+        if (lot + 1 < market->lots_count)
+            book_lot_fetch(book, lot + 1);
+        for (; a < ends[lot]; a++) {
+            uint32_t ahead = asks[a + 8 < changes->asks_count ? a + 8 : a];
+            rows_fetch(changes->asks, sizeof(*changes->asks), asks, a, changes->asks_count);
+            __builtin_prefetch(changes->asks[ahead].block_ids);
+            must(book_ask_change(book, lot, &changes->asks[asks[a]]) == BOOK_DONE);
+        }
+        for (; w < wants_ends[lot]; w++) {
+            rows_fetch(market->demands, sizeof(*market->demands), wants, w, market->demands_count);
+            must(book_demand_put(book, lot, &market->demands[wants[w]]) == BOOK_DONE);
+        }
     }
     free(ends);
+    free(wants_ends);
     free(asks);
     free(wants);
 }
 
-static void figure_print(const char *what, double began, double sorted, const struct tally *tally,
+static void figure_print(const char *what, double began, double put, const struct tally *tally,
                          const struct book *book)
 {
     double cleared = now_ms();
     struct book_bytes bytes = book_bytes(book);
     printf("what=%s ms=%.3f put_ms=%.3f clear_ms=%.3f lots=%u sold=%llu served=%llu paid_uusd=%lld "
            "ask_bytes=%zu all_bytes=%zu heap_bytes=%zu\n",
-           what, cleared - began, sorted - began, cleared - sorted, tally->lots_count,
+           what, cleared - began, put - began, cleared - put, tally->lots_count,
            (unsigned long long)tally->sold_count, (unsigned long long)tally->served_count,
            (long long)tally->paid_uusd, bytes.asks + bytes.shared,
            bytes.asks + bytes.shared + bytes.workloads, heap_bytes() - tally->heap_before);
@@ -333,20 +345,20 @@ static void run_once(struct market *market, struct changes *changes, uint8_t num
     struct tally tally = {.heap_before = heap_bytes()};
     double began = now_ms();
     book_load(&book, market);
-    struct book_touched touched = book_sort(&book);
-    double sorted = now_ms();
+    struct book_touched touched = book_freeze(&book);
+    double put = now_ms();
     lots_clear(&book, touched, &seed, &tally);
-    figure_print("scratch", began, sorted, &tally, &book);
+    figure_print("scratch", began, put, &tally, &book);
 
     for (int round = 0; round < CHANGE_ROUNDS; round++) {
         changes_draw(market, changes);
         tally = (struct tally){.heap_before = tally.heap_before};
         began = now_ms();
         changes_apply(&book, market, changes);
-        touched = book_sort(&book);
-        sorted = now_ms();
+        touched = book_freeze(&book);
+        put = now_ms();
         lots_clear(&book, touched, &seed, &tally);
-        figure_print("change", began, sorted, &tally, &book);
+        figure_print("change", began, put, &tally, &book);
     }
     book_finish(&book);
 }
@@ -374,7 +386,6 @@ int main(int argc, char **argv)
     struct changes changes = {
         .asks = array_of(market.asks_count / 100 + 1, sizeof(*changes.asks)),
         .lots = array_of(market.asks_count / 100 + 1, sizeof(*changes.lots)),
-        .reserves = array_of(market.demands_count, sizeof(*changes.reserves)),
     };
     for (uint32_t run = 0; run < runs; run++)
         run_once(&market, &changes, (uint8_t)run);

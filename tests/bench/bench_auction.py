@@ -75,9 +75,13 @@ def bytes_report(figure, rows):
 
 
 def scale_report():
-    """Ten times everything, each beside a run of the headline size."""
-    pairs = [(engine("single", ASKS, WORKLOADS, LOTS, 1),
-              engine("single", 10 * ASKS, 10 * WORKLOADS, 10 * LOTS, 1)) for _ in range(3)]
+    """Ten times everything, with runs of the headline size before and after it; medians of each three."""
+    pairs = []
+    for pair in range(3):
+        before = engine("single", ASKS, WORKLOADS, LOTS, 2)
+        large = engine("single", 10 * ASKS, 10 * WORKLOADS, 10 * LOTS, 1)
+        pairs.append((before + engine("single", ASKS, WORKLOADS, LOTS, 2), large))
+        progress(f"auction: ten times everything, {pair + 1} of 3")
     for what in ("scratch", "change"):
         small, large = ([statistics.median(figures(pair[i], what)) for pair in pairs] for i in (0, 1))
         ratio(f"auction_10m_{what}", 12, large, small, "ms", "ms_1m", higher_is_better=False)

@@ -184,7 +184,9 @@ static void clearing_check(struct prop *p)
         seed.bytes[i] = (uint8_t)prop_u64(p);
     struct lot_input input;
     struct lot_result expected = model_cleared(&seed, &input), result;
-    book_sort(&book);
+    (void)book_freeze(&book);
+    book_lot_fetch(&book, lot);
+    book_lot_sort(&book, lot);
     prop_check(p, book_lot_clear(&book, lot, &seed, &result) == LOT_CLEARED);
     prop_check(p, result.awards_count == expected.awards_count);
     prop_check(p, result.prefixes_count == expected.prefixes_count);
@@ -263,18 +265,21 @@ static void only_lots_that_changed_are_touched(void **state)
         .id = {{1}}, .owner = LOT_OWNER_NONE, .r_uusd_per_hour = 9, .k = 1, .kmin = 1};
     const struct book_block block = {.id = {{2}}, .owner = 4, .ask_uusd_per_hour = 5};
     book_start(&book, 5);
-    assert_int_equal(book_sort(&book).count, 0);
+    assert_int_equal(book_freeze(&book).count, 0);
     assert_int_equal(book_demand_put(&book, 3, &demand), BOOK_DONE);
     assert_int_equal(book_block_add(&book, 3, &block), BOOK_DONE);
     assert_int_equal(book_block_add(&book, 1, &block), BOOK_DONE);
-    struct book_touched touched = book_sort(&book);
+    struct book_touched touched = book_freeze(&book);
     assert_int_equal(touched.count, 2);
     assert_int_equal(touched.lots[0], 3);
     assert_int_equal(touched.lots[1], 1);
     assert_int_equal(book_block_add(&book, 1, &block), BOOK_ID_TAKEN);
-    assert_int_equal(book_sort(&book).count, 0);
+    assert_int_equal(book_freeze(&book).count, 0);
     assert_int_equal(book_block_drop(&book, 1, block.id), BOOK_DONE);
-    assert_int_equal(book_sort(&book).count, 1);
+    assert_int_equal(book_freeze(&book).count, 1);
+    assert_int_equal(book_block_drop(&book, 3, block.id), BOOK_DONE); /* and nobody sorted it yet */
+    assert_int_equal(book_freeze(&book).count, 1);
+    assert_int_equal(book_freeze(&book).count, 0);
     book_finish(&book);
 }
 
@@ -410,16 +415,16 @@ static void a_gang_wants_one_adder_per_seller(void **state)
     assert_int_equal(book_block_add(&book, 0, &blocks[0]), BOOK_DONE);
     assert_int_equal(book_block_add(&book, 0, &blocks[1]), BOOK_DONE);
     assert_int_equal(book_demand_put(&book, 0, &demand), BOOK_DONE);
-    book_sort(&book);
+    book_lot_sort(&book, 0);
     assert_int_equal(book_lot_clear(&book, 0, &seed, &result), LOT_CLEARED);
     assert_int_equal(result.awards_count, 2);
     demand.kmin = 2;
     assert_int_equal(book_demand_put(&book, 0, &demand), BOOK_DONE);
-    book_sort(&book);
+    book_lot_sort(&book, 0);
     assert_int_equal(book_lot_clear(&book, 0, &seed, &result), LOT_INPUT_BAD);
     assert_int_equal(book.work.fault, LOT_FAULT_TWO_ADDERS);
     assert_int_equal(book_adder_change(&book, 0, blocks[0].id, 1), BOOK_DONE);
-    book_sort(&book);
+    book_lot_sort(&book, 0);
     assert_int_equal(book_lot_clear(&book, 0, &seed, &result), LOT_CLEARED);
     assert_int_equal(result.awards_count, 2);
     book_finish(&book);

@@ -61,7 +61,7 @@ static void a_book_without_lots_or_with_a_full_one(void **state)
     (void)state;
     struct book book;
     book_start(&book, 0);
-    assert_int_equal(book_sort(&book).count, 0);
+    assert_int_equal(book_freeze(&book).count, 0);
     assert_true(book_bytes(&book).shared > 0);
     book_finish(&book);
 
