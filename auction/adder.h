@@ -4,7 +4,7 @@
  * into: adder = ceil(lambda x L x P), with
  *   lambda = (2 failures + F) / (200 h + H)   failures per hour, a prior of one in a hundred hours
  *   L      = what one failure loses, in time: half a checkpoint and a restart
- *   P      = the lot's usual price, micro-USD per hour.
+ *   P      = what is usual, micro-USD per hour: of settled hours of other lots, or the catalogue's.
  * F and H are forgotten with a half-life of 30 days, so F is kept in thousandths.
  * Bayesian rate with a gamma prior; the scoring rule is Che's (RAND Journal, 1993).
  *

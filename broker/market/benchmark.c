@@ -65,13 +65,28 @@ static const struct lot_benchmark *find(const struct lot_benchmarks *benchmarks,
     return bsearch(&wanted, benchmarks->at, benchmarks->count, sizeof(wanted), key_order);
 }
 
+/* The lot's own row, or that of the whole class; no prices where there is neither. */
+static struct lot_benchmark row_of(const struct lot_benchmarks *benchmarks,
+                                   const struct supply_pool *pool, const char *lot_key)
+{
+    const struct lot_benchmark *found = find(benchmarks, pool, lot_key);
+    if (found == NULL)
+        found = find(benchmarks, pool, "");
+    return found != NULL ? *found : (struct lot_benchmark){.prices_count = 0};
+}
+
 int64_t benchmark_of_lot(const struct lot_benchmarks *benchmarks, const struct supply_pool *pool,
                          const char *lot_key, uint32_t devices)
 {
-    const struct lot_benchmark *found = find(benchmarks, pool, lot_key);
-    if (found == NULL && lot_key[0] != '\0')
-        found = find(benchmarks, pool, "");
-    int64_t median = found != NULL ? found->median_uusd_per_device_hour : 0;
-    return devices * benchmark_choose(median, found != NULL ? found->prices_count : 0,
+    const struct lot_benchmark row = row_of(benchmarks, pool, lot_key);
+    return devices * benchmark_choose(row.median_uusd_per_device_hour, row.prices_count,
                                       pool->catalogue_uusd_per_hour);
+}
+
+int64_t usual_of_lot(const struct lot_benchmarks *benchmarks, const struct supply_pool *pool,
+                     const char *lot_key, uint32_t devices)
+{
+    const struct lot_benchmark row = row_of(benchmarks, pool, lot_key);
+    return devices * (row.prices_count < BENCHMARK_PRICES_MIN ? pool->catalogue_uusd_per_hour
+                                                              : row.median_uusd_per_device_hour);
 }

@@ -1,4 +1,4 @@
-/* benchmark.h - B, what offers begin at, as the leader knows it.
+/* benchmark.h - B, what offers begin at, and what is usual, as the leader knows them.
  *
  * one thread: the leader's, but for benchmarks_store(), which is settlement's. Settlement reckons
  * medians into the table `benchmarks` each minute, the leader reads them as often. A lot's B never
@@ -36,5 +36,9 @@ void benchmarks_finish(struct lot_benchmarks *benchmarks);
 /* Per block-hour of `devices`; `lot_key` is "" for a workload that is cleared by itself. */
 int64_t benchmark_of_lot(const struct lot_benchmarks *benchmarks, const struct supply_pool *pool,
                          const char *lot_key, uint32_t devices);
+/* The median itself, or the catalogue's price: what an hour is worth where adders are reckoned. It
+ * moves with settled hours alone, so an order that never settles one changes no later score. */
+int64_t usual_of_lot(const struct lot_benchmarks *benchmarks, const struct supply_pool *pool,
+                     const char *lot_key, uint32_t devices);
 
 #endif

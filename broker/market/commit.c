@@ -131,7 +131,7 @@ static enum err_code commit_clear(struct commit *commit)
 {
     const struct round_input input = {.supply = &commit->supply,
                                       .demands = &commit->demands,
-                                      .indexes = commit->world->indexes,
+                                      .benchmarks = commit->world->benchmarks,
                                       .tiers = commit->world->tiers,
                                       .facts = &commit->facts,
                                       .seed = commit->round->seed};

@@ -37,7 +37,7 @@ static void listing_add(struct listing *listing, struct supply_block *block,
     const struct offer_place place = {.pool = source->pool,
                                       .devices_count = demand->block_size,
                                       .tier = demand->tier,
-                                      .indexes = listing->input->indexes,
+                                      .benchmarks = listing->input->benchmarks,
                                       .at_us = demand->at_us};
     bool is_bid = bid_uusd_per_hour > 0;
     int64_t price = is_bid ? bid_uusd_per_hour : offer_ask(&place, block->node);

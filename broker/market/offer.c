@@ -34,8 +34,7 @@ int64_t offer_usual(const struct offer_place *place)
 {
     char key[LOT_KEY_SIZE];
     lot_key_format(place->pool, place->devices_count, place->tier, key);
-    int64_t usual = lot_index_of(place->indexes, key);
-    return usual >= 0 ? usual : place->pool->catalogue_uusd_per_hour * place->devices_count;
+    return usual_of_lot(place->benchmarks, place->pool, key, place->devices_count);
 }
 
 int64_t offer_adder(const struct offer_place *place, const struct supply_node *node, int64_t usual)

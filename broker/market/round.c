@@ -101,7 +101,7 @@ static void lot_take_blocks(struct round_lot *lot, const struct round_input *inp
     const struct offer_place place = {.pool = pool,
                                       .devices_count = lot->devices_count,
                                       .tier = lot->tier,
-                                      .indexes = input->indexes,
+                                      .benchmarks = input->benchmarks,
                                       .at_us = input->demands->at[0].at_us};
     const struct lot_fragments fragments = lot_fragments_of(&place, input);
     int64_t usual = offer_usual(&place);

@@ -71,7 +71,7 @@ struct round_clearing {
 struct round_input {
     struct supply *supply;
     struct demands *demands; /* routed */
-    const struct lot_indexes *indexes;
+    const struct lot_benchmarks *benchmarks;
     const struct tier_times *tiers;
     struct direct_fact_list *facts; /* their room is taken and given back by each clearing */
     struct sha256 seed;

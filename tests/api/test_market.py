@@ -1,8 +1,10 @@
 """What the market was: candles, depth, statistics, and what is cheapest now, as anybody may ask for them."""
 
+import base64
 import unittest
 
 from harness import ApiCase, manifest
+from test_rounds import record_read
 
 LOT = "region=eu-west&device_class=cpu-1c2g"
 
@@ -99,8 +101,9 @@ class MarketData(ApiCase):
 
 
 class NeverSettled(ApiCase):
-    """Orders that win and never run, or never win, move neither what later orders pay nor what was paid. The index of
-    their own rounds is as public as any, and the risk that is added to scores goes with it, for winner and loser."""
+    """Orders that win and never run, or never win, move nothing that a later round clears with: every ask and adder,
+    every offer, what offers begin at, and so every threshold and price are those of a market that never saw them. The
+    indexes of their own rounds are as public as any."""
 
     @classmethod
     def prepare(cls):
@@ -119,7 +122,7 @@ class NeverSettled(ApiCase):
         return made, taken
 
     def bought(self):
-        """The price of an order that runs for a second and is paid for."""
+        """The round, less what is drawn by lot, of an order that runs for a second and is paid for."""
         made, ((node, lease_id),) = self.awarded()
         node.run(lease_id)
         self.until("a second that the broker saw", lambda: self.sql(
@@ -128,7 +131,16 @@ class NeverSettled(ApiCase):
         lease = self.until_state(self.tenant, made["workload_id"], "stopped")["leases"][0]
         self.assertEqual(lease["billed_ms"], 1000)
         self.assertEqual(self.sql(f"select price_set_by_ask from leases where round = {lease['round']}"), "t")
-        return lease["price_uusd_per_hour"]
+        record = record_read(base64.b64decode(self.stack.admin().get(f"/v1/rounds/{lease['round']}")["record_base64"]))
+        lot, = record["lots"]
+        self.assertEqual(len(lot["awards"]), 1)
+        return {"blocks": sorted((b["node"], b["ask"], b["adder"]) for b in lot["blocks"]),
+                "offers": [(d["r"], d["k"], d["kmin"]) for d in lot["demands"]], "index": lot["index"],
+                "theta_and_price": lot["awards"][0][2:], "price": lease["price_uusd_per_hour"]}
+
+    def last_index(self):
+        return int(self.sql("select index_uusd_per_hour from lot_rounds where index_uusd_per_hour is not null"
+                            " order by round desc limit 1"))
 
     def public_prices(self):
         """What was paid, as anybody sees it, and what offers begin at; both reckoned anew."""
@@ -146,9 +158,11 @@ class NeverSettled(ApiCase):
         first = self.bought()
         before = self.public_prices()
         self.assertIsNotNone(before["vwap"])
-        self.assertIn(str(first), before["benchmarks"])
+        self.assertIn(str(first["price"]), before["benchmarks"])
         greedy, taken = self.awarded(3)  # wins high up the ladder
-        self.assertGreater(max(lease["price_uusd_per_hour"] for lease in self.tenant.get("/v1/leases")["data"]), first)
+        prices = [lease["price_uusd_per_hour"] for lease in self.tenant.get("/v1/leases")["data"]]
+        self.assertGreater(max(prices), first["price"])
+        self.assertGreater(self.last_index(), first["index"])
         for node, lease_id in taken:
             node.exit(lease_id, "image_not_found", None)
         ended = self.until_state(self.tenant, greedy["workload_id"], "failed")

@@ -51,8 +51,11 @@ static void sell(const struct sale *sale)
     pg_execute(world.conninfo, sql);
 }
 
-/* B of the lot as the leader would have it; NULL: of a workload that is cleared by itself. */
-static int64_t benchmark(const char *region, bool is_simulated, uint32_t devices)
+typedef int64_t price_of(const struct lot_benchmarks *benchmarks, const struct supply_pool *pool,
+                         const char *lot_key, uint32_t devices);
+
+/* Of the lot, as the leader would have it; NULL: of a workload that is cleared by itself. */
+static int64_t price(price_of *of, const char *region, bool is_simulated, uint32_t devices)
 {
     struct lot_benchmarks benchmarks = {.count = 0};
     const struct supply_pool pool = {
@@ -67,9 +70,19 @@ static int64_t benchmark(const char *region, bool is_simulated, uint32_t devices
                         STR_ARG(pool.trust)));
     assert_int_equal(benchmarks_store(world.session, "main"), ERR_OK);
     assert_int_equal(benchmarks_load(world.session, "main", &benchmarks), ERR_OK);
-    int64_t b = benchmark_of_lot(&benchmarks, &pool, key, devices);
+    int64_t found = of(&benchmarks, &pool, key, devices);
     benchmarks_finish(&benchmarks);
-    return b;
+    return found;
+}
+
+static int64_t benchmark(const char *region, bool is_simulated, uint32_t devices)
+{
+    return price(benchmark_of_lot, region, is_simulated, devices);
+}
+
+static int64_t usual(const char *region, uint32_t devices)
+{
+    return price(usual_of_lot, region, false, devices);
 }
 
 static void without_prices_it_is_the_catalogue(void **state)
@@ -87,6 +100,8 @@ static void it_comes_from_the_other_lots_of_the_class(void **state)
     assert_int_equal(benchmark("eu-west", false, 2), 2 * CATALOGUE); /* its own do not count */
     assert_int_equal(benchmark("eu-west", false, 1), 250000);        /* another lot of the region */
     assert_int_equal(benchmark("us-east", true, 1), CATALOGUE); /* real prices, not simulated */
+    assert_int_equal(usual("us-east", 4), 4 * 200000);
+    assert_int_equal(usual("eu-west", 2), 2 * CATALOGUE);
 }
 
 static void ninety_nine_prices_are_too_few(void **state)
@@ -106,6 +121,7 @@ static void what_nobody_paid_for_or_a_reserve_set_counts_nothing(void **state)
     sell(&(struct sale){200, "eu-west", 1, 900000, 60000, false, false, 1});
     sell(&(struct sale){200, "eu-west", 1, 900000, 60000, true, false, 25});
     assert_int_equal(benchmark("us-east", false, 1), CATALOGUE);
+    assert_int_equal(usual("us-east", 1), CATALOGUE);
 }
 
 static void time_that_was_paid_for_weighs(void **state)
