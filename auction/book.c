@@ -83,9 +83,9 @@ static void side_unsort(struct book_side *side, struct row *row, uint64_t key)
     row->is_sorted = false;
 }
 
-static bool side_is_sorted(const struct book_side *side)
+static void side_must_be_sorted(const struct book_side *side)
 {
-    return side->fresh_count == 0 && !side->is_dishevelled;
+    must(side->fresh_count == 0 && !side->is_dishevelled);
 }
 
 /* Lots -----------------------------------------------------------------------------------------*/
@@ -535,7 +535,8 @@ enum lot_outcome book_lot_clear(struct book *book, uint32_t number, const struct
 {
     must(number < book->lots_count);
     const struct book_lot *lot = &book->lots[number];
-    must(side_is_sorted(&lot->blocks) && side_is_sorted(&lot->demands));
+    side_must_be_sorted(&lot->blocks);
+    side_must_be_sorted(&lot->demands);
     struct lot_clear *work = &book->work;
     const struct lot_source source = {
         .at = lot, .block = block_read, .demand = demand_read, .seed = seed};
