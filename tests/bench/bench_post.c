@@ -1,12 +1,15 @@
-/* bench_post.c - clients that post and wait: each sends a request, reads its answer, sends again.
+/* bench_post.c - clients that post and wait, as pgbench's do: one thread, N connections.
  *
- * As pgbench does: one thread, a closed loop, N requests under way. Reads the whole HTTP request on
- * standard input and prints a line per answer, "NAME SENT_US TOOK_US STATUS WAITING": the
- * workload's name, when its request was sent (microseconds since 1970), how long the answer took,
+ * Without a rate it is a closed loop: each sends a request, reads its answer, sends again. With one
+ * the requests are due at random instants of that mean rate, whatever the answers do, and time
+ * counts from the instant at which a request was due, as with pgbench --rate. Reads the whole HTTP
+ * request on standard input and prints a line per answer, "NAME DUE_US TOOK_US STATUS WAITING": the
+ * workload's name, when its request was due (microseconds since 1970), how long the answer took,
  * and how many of its replicas still waited for an award then. Exit 1 when a connection breaks.
- *     bench_post PORT CLIENTS COUNT < request
+ *     bench_post PORT CLIENTS COUNT [RATE_PER_S] < request
  */
 #include <arpa/inet.h>
+#include <math.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -23,7 +26,8 @@
 #define ANSWER_MAX  65536
 
 struct client {
-    int64_t sent_us;
+    int64_t due_us;
+    bool is_waiting;
     size_t len;
     char answer[ANSWER_MAX];
 };
@@ -58,10 +62,11 @@ static int client_connect(uint16_t port)
     return fd;
 }
 
-static void client_post(size_t i)
+static void client_post(size_t i, int64_t due_us)
 {
     clients[i].len = 0;
-    clients[i].sent_us = now_us();
+    clients[i].due_us = due_us;
+    clients[i].is_waiting = true;
     if (send(polls[i].fd, request, request_len, 0) != (ssize_t)request_len)
         fail("bench_post: send");
 }
@@ -86,8 +91,8 @@ static bool answer_is_whole(const struct client *client)
 static void answer_print(const struct client *client)
 {
     const char *name = value_of(client->answer, "\"name\":\"");
-    printf("%.*s %lld %lld %ld %ld\n", (int)strcspn(name, "\""), name, (long long)client->sent_us,
-           (long long)(now_us() - client->sent_us),
+    printf("%.*s %lld %lld %ld %ld\n", (int)strcspn(name, "\""), name, (long long)client->due_us,
+           (long long)(now_us() - client->due_us),
            strtol(value_of(client->answer, "HTTP/1.1 "), NULL, 10),
            strtol(value_of(client->answer, "\"replicas_auctioning\":"), NULL, 10));
 }
@@ -104,33 +109,63 @@ static bool client_read(size_t i)
     return answer_is_whole(client);
 }
 
+/* The next instant, exponentially far; always now in a closed loop. */
+static int64_t due_next(int64_t due_us, double rate_per_s)
+{
+    if (rate_per_s <= 0)
+        return now_us();
+    return due_us + (int64_t)(-log(1.0 - drand48()) / rate_per_s * 1e6);
+}
+
+/* Sleeps until an answer comes, or until `due_us` where somebody could send then. */
+static void wait_for(size_t count, bool can_send, int64_t due_us)
+{
+    int64_t left_us = due_us - now_us();
+    struct timespec limit = {.tv_sec = left_us / 1000000, .tv_nsec = left_us % 1000000 * 1000};
+    if ((!can_send || left_us > 0) && ppoll(polls, count, can_send ? &limit : NULL, NULL) < 0)
+        fail("bench_post: poll");
+}
+
+static void post_all(size_t count, long left, double rate_per_s)
+{
+    size_t idle_count = count;
+    int64_t due_us = due_next(now_us(), rate_per_s);
+    while (left > 0 || idle_count < count) {
+        for (size_t i = 0; i < count && left > 0 && due_us <= now_us(); i++) {
+            if (clients[i].is_waiting)
+                continue;
+            client_post(i, due_us);
+            due_us = due_next(due_us, rate_per_s);
+            idle_count--;
+            left--;
+        }
+        wait_for(count, left > 0 && idle_count > 0, due_us);
+        for (size_t i = 0; i < count; i++) {
+            if (polls[i].revents == 0 || !client_read(i))
+                continue;
+            answer_print(&clients[i]);
+            clients[i].is_waiting = false;
+            idle_count++;
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
-    long port = argc == 4 ? strtol(argv[1], NULL, 10) : 0;
-    long count = argc == 4 ? strtol(argv[2], NULL, 10) : 0;
-    long left = argc == 4 ? strtol(argv[3], NULL, 10) : 0;
+    bool is_complete = argc == 4 || argc == 5;
+    long port = is_complete ? strtol(argv[1], NULL, 10) : 0;
+    long count = is_complete ? strtol(argv[2], NULL, 10) : 0;
+    long left = is_complete ? strtol(argv[3], NULL, 10) : 0;
+    double rate_per_s = argc == 5 ? strtod(argv[4], NULL) : 0;
     request_len = fread(request, 1, sizeof(request), stdin);
     if (port < 1 || port > UINT16_MAX || count < 1 || count > CLIENTS_MAX || left < count ||
         request_len == 0 || request_len == sizeof(request)) {
-        fprintf(stderr, "bench_post: PORT CLIENTS COUNT, and a request on standard input\n");
+        fprintf(stderr, "bench_post: PORT CLIENTS COUNT [RATE_PER_S], and a request on standard input\n");
         return 2;
     }
+    srand48((long)now_us());
     for (long i = 0; i < count; i++)
         polls[i] = (struct pollfd){.fd = client_connect((uint16_t)port), .events = POLLIN};
-    for (long i = 0; i < count; i++, left--)
-        client_post((size_t)i);
-    for (long waiting = count; waiting > 0;) {
-        if (poll(polls, (nfds_t)count, -1) < 0)
-            fail("bench_post: poll");
-        for (long i = 0; i < count; i++) {
-            if (polls[i].revents == 0 || !client_read((size_t)i))
-                continue;
-            answer_print(&clients[i]);
-            if (left-- > 0)
-                client_post((size_t)i);
-            else
-                waiting--;
-        }
-    }
+    post_all((size_t)count, left, rate_per_s);
     return 0;
 }
