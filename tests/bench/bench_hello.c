@@ -1,7 +1,7 @@
 /* bench_hello.c - the least a libh2o server can do: the limit that the API is measured against.
  *
- * One evloop per thread, SO_REUSEPORT, HTTP/1.1 only, 13 bytes of body. Prints its port and serves
- * until it is killed: bench_hello [threads].
+ * One evloop per thread, SO_REUSEPORT, HTTP/1.1 only, a body of 13 bytes or as many as asked for.
+ * Prints its port and serves until it is killed: bench_hello [threads [body_bytes]].
  */
 #include <arpa/inet.h>
 #include <h2o.h>
@@ -13,7 +13,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define BODY_MAX 65536
+
 static h2o_globalconf_t config;
+static char body_text[BODY_MAX] = "Hello, world\n";
+static size_t body_len = 13;
 
 struct hello_thread {
     h2o_context_t context;
@@ -27,9 +31,9 @@ static int hello_reply(h2o_handler_t *handler, h2o_req_t *req)
     (void)handler;
     req->res.status = 200;
     req->res.reason = "OK";
-    req->res.content_length = 13;
+    req->res.content_length = body_len;
     h2o_start_response(req, &generator);
-    h2o_iovec_t body = h2o_iovec_init(H2O_STRLIT("Hello, world\n"));
+    h2o_iovec_t body = h2o_iovec_init(body_text, body_len);
     h2o_send(req, &body, 1, H2O_SEND_STATE_FINAL);
     return 0;
 }
@@ -81,8 +85,12 @@ int main(int argc, char **argv)
 {
     long threads = argc > 1 ? strtol(argv[1], NULL, 10) : 1;
     uint16_t port = 0;
-    if (threads < 1 || threads > 64)
+    if (argc > 2)
+        body_len = strtoul(argv[2], NULL, 10);
+    if (threads < 1 || threads > 64 || body_len < 13 || body_len > BODY_MAX)
         return 2;
+    for (size_t i = 13; i < body_len; i++)
+        body_text[i] = '.';
     h2o_config_init(&config);
     config.http1.upgrade_to_http2 = 0;
     h2o_hostconf_t *host =

@@ -39,8 +39,8 @@ class Rig(st.Stack):
         return agent.start()
 
 
-def hello(threads):
+def hello(threads, body_bytes=13):
     """A running bare libh2o server: (process, url)."""
     program = os.path.join(os.environ["UNDERCUT_BIN"], "bench_hello")
-    child = subprocess.Popen([program, str(threads)], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([program, str(threads), str(body_bytes)], stdout=subprocess.PIPE, text=True)
     return child, child.stdout.readline().split()[-1] + "/"
