@@ -160,7 +160,7 @@ int main(int argc, char **argv)
     request_len = fread(request, 1, sizeof(request), stdin);
     if (port < 1 || port > UINT16_MAX || count < 1 || count > CLIENTS_MAX || left < count ||
         request_len == 0 || request_len == sizeof(request)) {
-        fprintf(stderr, "bench_post: PORT CLIENTS COUNT [RATE_PER_S], and a request on standard input\n");
+        fprintf(stderr, "bench_post: PORT CLIENTS COUNT [RATE_PER_S], and a request on stdin\n");
         return 2;
     }
     srand48((long)now_us());
