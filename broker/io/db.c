@@ -1,10 +1,10 @@
 /* The happy path is: a call becomes an op in the read queue or in its statement's write queue; at
- * the end of the loop's turn all queued reads are sent under one Sync, and, when no write is in
- * flight, one statement's collected calls as one flight. Rows of a batch go back to the members by
- * `ord`. Failure modes are: a failing read aborts its neighbours in the pipeline (they are sent
- * again, each under its own Sync); a failing batch is replayed member by member; a lost or stuck
- * connection fails what was in flight (writes as unknown), and what waits when it stays down;
- * queues have a maximum.
+ * the end of the loop's turn all queued reads are sent under one Sync, unless two such are in
+ * flight, and, when no write is, one statement's collected calls as one flight. Rows of a batch go
+ * back to the members by `ord`. Failure modes are: a failing read aborts its neighbours in the
+ * pipeline (they are sent again, each under its own Sync); a failing batch is replayed member by
+ * member; a lost or stuck connection fails what was in flight (writes as unknown), and what waits
+ * when it stays down; queues have a maximum.
  */
 #include "broker/io/db.h"
 

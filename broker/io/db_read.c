@@ -5,6 +5,9 @@
 #include "broker/base/clock.h"
 
 #define TRIES_MAX 64 /* a read is aborted by a neighbour at most this often */
+/* One that PostgreSQL works on and one that it finds when it is done. What comes meanwhile gathers:
+ * small batches, sent at once, would cost it more and be no sooner answered. */
+#define FLIGHTS_MAX 2
 
 static void read_answered(void *data, void *token, PGresult *pg_result);
 static void prepare_failed(void *data, const struct sql_statement *statement,
@@ -85,7 +88,8 @@ static void reads_gather(struct db *db, bool is_sync_each, struct op_queue *lead
 void db_reads_flush(struct db *db)
 {
     struct op_queue leads;
-    if (db->read_queue.head == NULL || !pg_pipe_is_up(db->read.pipe))
+    if (db->read_queue.head == NULL || !pg_pipe_is_up(db->read.pipe) ||
+        pg_pipe_syncs_due(db->read.pipe) >= FLIGHTS_MAX)
         return;
     bool is_sync_each = db->is_sync_each, is_up = true;
     int sent_count = 0;

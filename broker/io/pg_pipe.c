@@ -43,6 +43,7 @@ struct pg_pipe {
     bool was_up;
     struct entry *ring; /* power of two */
     size_t ring_cap, ring_first, ring_count;
+    int syncs_count; /* in the ring */
     struct sql_prepared prepared;
 };
 
@@ -106,6 +107,7 @@ static void disconnect(struct pg_pipe *pipe)
     PQfinish(pipe->pg);
     pipe->pg = NULL;
     pipe->ring_first = pipe->ring_count = 0;
+    pipe->syncs_count = 0;
     memset(&pipe->prepared, 0, sizeof(pipe->prepared));
 }
 
@@ -124,6 +126,11 @@ void pg_pipe_destroy(struct pg_pipe *pipe)
 bool pg_pipe_is_up(const struct pg_pipe *pipe)
 {
     return pipe->state == PIPE_UP;
+}
+
+int pg_pipe_syncs_due(const struct pg_pipe *pipe)
+{
+    return pipe->syncs_count;
 }
 
 int64_t pg_pipe_down_ms(const struct pg_pipe *pipe)
@@ -226,10 +233,12 @@ static void ring_push(struct pg_pipe *pipe, struct entry entry)
     }
     pipe->ring[(pipe->ring_first + pipe->ring_count) & (pipe->ring_cap - 1)] = entry;
     pipe->ring_count++;
+    pipe->syncs_count += entry.kind == ENTRY_SYNC;
 }
 
 static void ring_pop(struct pg_pipe *pipe)
 {
+    pipe->syncs_count -= pipe->ring[pipe->ring_first].kind == ENTRY_SYNC;
     pipe->ring_first = (pipe->ring_first + 1) & (pipe->ring_cap - 1);
     pipe->ring_count--;
 }

@@ -35,6 +35,7 @@ struct pg_pipe_config {
 struct pg_pipe *pg_pipe_create(struct loop *loop, const struct pg_pipe_config *config);
 void pg_pipe_destroy(struct pg_pipe *pipe); /* without a lost event */
 bool pg_pipe_is_up(const struct pg_pipe *pipe);
+int pg_pipe_syncs_due(const struct pg_pipe *pipe); /* sent, and not answered yet */
 /* Milliseconds since the connection was lost or first tried; 0 while it is up. */
 int64_t pg_pipe_down_ms(const struct pg_pipe *pipe);
 

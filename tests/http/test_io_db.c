@@ -105,6 +105,17 @@ static void wait_done(struct fixture *f, int count)
     f->done_count = 0;
 }
 
+static void stop_loop(void *data)
+{
+    loop_stop(data);
+}
+
+static void turn_once(struct fixture *f)
+{
+    loop_post(f->loop, stop_loop, f->loop);
+    loop_run(f->loop);
+}
+
 static void add_rows(struct fixture *f, struct db_call *calls, int count, int poison_at)
 {
     for (int i = 0; i < count; i++) {
@@ -228,6 +239,40 @@ static void each_member_of_a_batch_gets_its_own_rows(void **state)
     free(calls);
 }
 
+static void reads_gather_behind_two_flights(void **state)
+{
+    enum { FLIGHTS = 2, COUNT = 5 };
+    struct fixture *f = *state;
+    struct db_call sleeps[FLIGHTS], calls[COUNT];
+    struct probe_when_out first, out;
+    sleeps[0] = calls[0] = call_of(f);
+    probe_sleep_submit(f->db, &sleeps[0], &(struct probe_sleep_in){.ms = 0});
+    probe_when_submit(f->db, &calls[0], &(struct probe_when_in){.id = id_of(0)});
+    wait_done(f, 2); /* both are prepared now */
+    db_call_finish(&sleeps[0]);
+    db_call_finish(&calls[0]);
+    for (int i = 0; i < FLIGHTS; i++) {
+        sleeps[i] = call_of(f);
+        probe_sleep_submit(f->db, &sleeps[i], &(struct probe_sleep_in){.ms = 100});
+        turn_once(f);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        calls[i] = call_of(f);
+        probe_when_submit(f->db, &calls[i], &(struct probe_when_in){.id = id_of(i)});
+        turn_once(f);
+    }
+    wait_done(f, FLIGHTS + COUNT);
+    probe_when_get(&calls[0], 0, &first);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(calls[i].row_count, 1);
+        probe_when_get(&calls[i], 0, &out);
+        assert_int_equal(out.at_us, first.at_us);
+        db_call_finish(&calls[i]);
+    }
+    for (int i = 0; i < FLIGHTS; i++)
+        db_call_finish(&sleeps[i]);
+}
+
 static void a_poisonous_member_fails_alone(void **state)
 {
     enum { COUNT = 100, POISON = 42 };
@@ -321,11 +366,6 @@ static void a_statement_that_does_not_prepare_fails_alone(void **state)
         db_call_finish(&calls[i]);
 }
 
-static void stop_loop(void *data)
-{
-    loop_stop(data);
-}
-
 static void an_owner_that_gives_up_is_not_called(void **state)
 {
     struct fixture *f = *state;
@@ -333,8 +373,7 @@ static void an_owner_that_gives_up_is_not_called(void **state)
     gone[0] = gone[1] = call_of(f);
     probe_divide_submit(f->db, &gone[0], &(struct probe_divide_in){.divisor = 1});
     probe_add_submit(f->db, &gone[1], &(struct probe_add_in){.id = id_of(1)});
-    loop_post(f->loop, stop_loop, f->loop);
-    loop_run(f->loop); /* one turn: both are sent */
+    turn_once(f); /* both are sent */
     db_call_finish(&gone[0]);
     db_call_finish(&gone[1]);
     free(gone);
@@ -504,6 +543,7 @@ int main(void)
         ON_DB(a_null_comes_back_as_a_null),
         ON_DB(arrays_are_plain_parameters_too),
         ON_DB(each_member_of_a_batch_gets_its_own_rows),
+        ON_DB(reads_gather_behind_two_flights),
         ON_DB(a_poisonous_member_fails_alone),
         ON_DB(a_commit_that_fails_is_a_failure),
         ON_DB(a_failing_read_takes_no_neighbour_along),

@@ -30,6 +30,16 @@ select id, amount, note, is_big, made_at, (amount % 1000)::int4 as rest,
 from probe
 where id = $1;
 
+-- name: probe_when
+-- doc: Tells executions apart: the calls that shared one have the same instant.
+-- batch: true
+-- lane: read
+-- in: id uuid
+-- out: ord int4, at_us int8
+select m.ord::int4 as ord, (extract(epoch from statement_timestamp()) * 1000000)::int8 as at_us
+from unnest($1::uuid[]) with ordinality as m (id, ord)
+order by m.ord;
+
 -- name: probe_count
 -- doc: How many rows there are.
 -- out: count int8
