@@ -37,12 +37,20 @@ create table idempotency (
 comment on table idempotency is
     'First answers of POSTs, inserted by the statement that has the effect. account_id is nil for public ones.';
 
+-- Words and bounds are domains wherever a table is written often: a session reads their checks once, and those
+-- of a table at every statement.
+create domain ledger_account_word as text check (value in ('tenant_wallet', 'lease_escrow', 'operator_payable',
+    'operator_bond', 'platform_fee', 'platform_loss', 'stripe_clearing', 'chain_clearing', 'promo'));
+create domain currency_word as text check (value in ('USD', 'USDC'));
+create domain journal_word as text check (value in ('credit', 'hold', 'top_up', 'release', 'settlement',
+    'lease_close', 'correction'));
+create domain uusd_moved as int8 constraint entries_amount_not_zero check (value <> 0);
+
 create table ledger_accounts (
     ledger_account_id int8 generated always as identity primary key,
     account_id uuid references accounts,
-    kind text not null check (kind in ('tenant_wallet', 'lease_escrow', 'operator_payable',
-        'operator_bond', 'platform_fee', 'platform_loss', 'stripe_clearing', 'chain_clearing', 'promo')),
-    currency text not null default 'USD' check (currency in ('USD', 'USDC')),
+    kind ledger_account_word not null,
+    currency currency_word not null default 'USD',
     balance_uusd int8 not null default 0,
     version int8 not null default 0,
     constraint ledger_accounts_one unique nulls not distinct (account_id, kind, currency),
@@ -73,8 +81,7 @@ insert into ledger_accounts (account_id, kind, currency) values
 
 create table journals (
     journal_id int8 generated always as identity primary key,
-    kind text not null check (kind in ('credit', 'hold', 'top_up', 'release', 'settlement',
-        'lease_close', 'correction')),
+    kind journal_word not null,
     actor text not null,
     request_id uuid,
     epoch int8,
@@ -91,7 +98,7 @@ create table entries (
     journal_id int8 not null,
     line int4 not null,
     ledger_account_id int8 not null,
-    amount_uusd int8 not null constraint entries_amount_not_zero check (amount_uusd <> 0),
+    amount_uusd uusd_moved not null,
     ref uuid,
     parts uuid[],
     parts_uusd int8[],

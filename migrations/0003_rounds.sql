@@ -44,6 +44,9 @@ begin
 end $$;
 
 -- What one statement brought into a round: a row, however many messages.
+create domain sha256_bytes as bytea check (length(value) = 32);
+create domain round_word as text check (value in ('auction', 'now'));
+create domain round_state as text check (value in ('frozen', 'committed', 'void'));
 create domain arrival_word as text check (value in ('workload', 'ask', 'cancel', 'withdraw'));
 create sequence arrivals_place_seq;
 create table arrival_batches (
@@ -78,10 +81,10 @@ create trigger arrivals_add instead of insert on arrivals for each row execute f
 create table rounds (
     market text not null references markets,
     round int8 not null,
-    kind text not null check (kind in ('auction', 'now')),
-    state text not null check (state in ('frozen', 'committed', 'void')),
+    kind round_word not null,
+    state round_state not null,
     epoch int8 not null,
-    inputs_root bytea not null check (length(inputs_root) = 32),
+    inputs_root sha256_bytes not null,
     arrivals_count int4 not null,
     chain_id int8 not null references seed_chains,
     chain_index int4 not null,

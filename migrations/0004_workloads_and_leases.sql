@@ -3,7 +3,7 @@
 -- Whoever locks several rows takes them in this order, each kind by id: nodes, workloads, leases, replicas,
 -- devices, ledger accounts.
 
--- Words and bounds are domains: a session reads their checks once, and those of a table at every statement.
+-- Words and bounds are domains, as in the ledger.
 create domain tier_word as text check (value in ('guaranteed', 'flexible', 'spot'));
 create domain trust_word as text check (value in ('simulated', 'unverified', 'verified', 'attested'));
 create domain award_word as text check (value in ('auction', 'now'));
@@ -24,7 +24,13 @@ create domain at_least_one as int4 check (value > 0);
 create domain uusd_not_negative as int8 check (value >= 0);
 create domain uusd_positive as int8 check (value > 0);
 create domain reserve_uusd as int8 check (value between 1 and 1000000000000);
-create domain sha256_bytes as bytea check (length(value) = 32);
+create domain block_of_devices as int4 check (value in (1, 2, 4, 8));
+create domain some_replicas as int4 check (value between 1 and 100);
+create domain share_bp as int4 check (value between 0 and 10000);
+create domain lease_seconds as int4 check (value between 1 and 2592000);
+create domain grace_seconds as int4 check (value between 0 and 300);
+create domain close_pays_word as text check (value in ('usage', 'minimum', 'start', 'nothing'));
+create domain close_next_word as text check (value in ('end', 'retry'));
 
 create table workloads (
     workload_id uuid primary key,
@@ -34,7 +40,7 @@ create table workloads (
     manifest text not null,
     secrets_sealed bytea,
     image text not null,
-    block_size int4 not null,
+    block_size block_of_devices not null,
     devices_count at_least_one not null,
     classes some_names not null,
     regions some_names not null,
@@ -43,19 +49,19 @@ create table workloads (
     award award_word not null,
     price_policy price_policy_word not null,
     reserve_uusd_per_hour reserve_uusd not null,
-    fee_bp at_least_none not null,
+    fee_bp share_bp not null,
     vcpu_milli at_least_one not null,
     memory_mib at_least_one not null,
     disk_mib at_least_none not null,
-    replicas at_least_one not null,
+    replicas some_replicas not null,
     min_replicas at_least_one not null,
     restart restart_word not null,
     on_interruption interruption_word not null,
     on_degraded degraded_word not null,
-    max_duration_s at_least_one not null,
+    max_duration_s lease_seconds not null,
     deadline_at timestamptz,
     budget_uusd uusd_positive,
-    stop_grace_s at_least_none not null,
+    stop_grace_s grace_seconds not null,
     labels jsonb not null default '{}',
     desired desired_word not null default 'run',
     state workload_state not null default 'auctioning',
@@ -75,9 +81,7 @@ create table workloads (
     idem_body_sha256 bytea,
     created_at timestamptz not null default now(),
     ended_at timestamptz,
-    constraint workloads_bounds check (block_size in (1, 2, 4, 8) and devices_count <= block_size
-        and min_replicas <= replicas and replicas <= 100 and fee_bp <= 10000 and max_duration_s <= 2592000
-        and stop_grace_s <= 300)
+    constraint workloads_bounds check (devices_count <= block_size and min_replicas <= replicas)
 ) with (fillfactor = 50);
 create unique index workloads_name_live on workloads (account_id, name)
     where desired = 'run' and ended_at is null;
@@ -142,7 +146,7 @@ create table leases (
     epoch int4 not null,
     state lease_state not null default 'awarded',
     stage text,
-    price_uusd_per_hour int8 not null check (price_uusd_per_hour >= 0),
+    price_uusd_per_hour uusd_not_negative not null,
     fee_bp int4 not null,
     theta_uusd_per_hour int8 not null,
     adder_uusd_per_hour int8 not null,
@@ -157,8 +161,8 @@ create table leases (
     cut_seen_at timestamptz,
     closed_at timestamptz,
     close_reason text,
-    close_pays text check (close_pays in ('usage', 'minimum', 'start', 'nothing')),
-    close_next text check (close_next in ('end', 'retry')),
+    close_pays close_pays_word,
+    close_next close_next_word,
     exit_code int4,
     detail text,
     image_digest text,

@@ -7,10 +7,8 @@ alter table leases
     add column interrupt_at timestamptz,
     add column interrupt_reason text,
     add column starts_at timestamptz not null default now(),
-    add constraint leases_notice_is_whole check (
-        (notice_at is null) = (interrupt_at is null) and (notice_at is null) = (stop_at is null)
-        and (notice_at is null) = (interrupt_reason is null)
-        and (notice_at is null or (notice_at <= stop_at and stop_at <= interrupt_at)));
+    add constraint leases_notice_is_whole check (num_nulls(notice_at, stop_at, interrupt_at, interrupt_reason)
+        in (0, 4) and notice_at <= stop_at and stop_at <= interrupt_at);
 comment on column leases.notice_at is 'When it was told that it will be interrupted; a notice is never taken back.';
 comment on column leases.stop_at is 'SIGTERM: from here to interrupt_at is the grace.';
 comment on column leases.interrupt_at is 'SIGKILL, at the earliest.';

@@ -1,14 +1,16 @@
 -- Why: every round becomes a leaf of an append-only Merkle log with signed heads, so that anybody can hold
 -- the market to what it said; and the rows of a record can be shown one by one, when their time has come.
 
+create domain log_size as int8 check (value > 0);
+create domain leaf_word as text check (value in ('round', 'anchor'));
 create table log_leaves (
     market text not null,
-    size int8 not null check (size > 0),
-    kind text not null check (kind in ('round', 'anchor')),
+    size log_size not null,
+    kind leaf_word not null,
     round int8,
     body bytea not null,
-    leaf_sha256 bytea not null check (length(leaf_sha256) = 32),
-    root_sha256 bytea not null check (length(root_sha256) = 32),
+    leaf_sha256 sha256_bytes not null,
+    root_sha256 sha256_bytes not null,
     logged_at timestamptz not null default now(),
     primary key (market, size),
     constraint log_leaves_one_root unique (market, size, root_sha256),
@@ -22,11 +24,12 @@ comment on column log_leaves.size is
     'Leaves of the tree that this one completes: its place counts from 0, so it is size - 1.';
 comment on column log_leaves.root_sha256 is 'Root of the tree of that size, fixed for ever.';
 
+create domain node_index as int8 check (value >= 0);
 create table log_nodes (
     market text not null,
-    level int4 not null check (level > 0),
-    node_index int8 not null check (node_index >= 0),
-    hash bytea not null check (length(hash) = 32),
+    level at_least_one not null,
+    node_index node_index not null,
+    hash sha256_bytes not null,
     primary key (market, level, node_index)
 );
 comment on table log_nodes is
@@ -78,7 +81,7 @@ begin
     return of_size;
 end $$;
 
-alter table rounds add column opening_secret bytea check (length(opening_secret) = 32),
+alter table rounds add column opening_secret sha256_bytes,
     add column log_size int8;
 comment on column rounds.record_sha256 is 'Of the public half of the record: the body of its leaf.';
 comment on column rounds.opening_secret is 'Salts of the rows of the record follow from it; auditors get it.';

@@ -87,12 +87,17 @@ static void seed_fix(const char *market, struct frozen_round *round)
     round->seed = seed_of(&parts);
 }
 
+static struct str round_kind(const struct frozen_round *round)
+{
+    return round->kind == RECORD_NOW ? STR("now") : STR("auction");
+}
+
 static enum err_code round_row_store(struct office *office, const struct frozen_round *round)
 {
     const struct round_freeze_in in = {
         .market = str_of(office->name),
         .round = round->round,
-        .kind = round->kind == RECORD_NOW ? STR("now") : STR("auction"),
+        .kind = round_kind(round),
         .epoch = office->epoch,
         .inputs_root = bytes_of(&round->arrivals_root),
         .arrivals_count = round->arrivals_count,
@@ -169,6 +174,12 @@ enum err_code round_end(struct office *office, const struct frozen_round *round,
     struct round_finish_in in = {
         .market = str_of(office->name),
         .round = round->round,
+        .kind = round_kind(round),
+        .epoch = office->epoch,
+        .inputs_root = bytes_of(&round->arrivals_root),
+        .arrivals_count = round->arrivals_count,
+        .chain_id = round->chain_id,
+        .chain_index = round->chain_index,
         .state = round->kind == RECORD_VOID ? STR("void") : STR("committed"),
         .chain_value = is_shown ? bytes_of(&round->chain_value) : STR_NONE,
         .seed = is_shown ? bytes_of(&round->seed) : STR_NONE,
@@ -176,9 +187,7 @@ enum err_code round_end(struct office *office, const struct frozen_round *round,
         .opening_secret = bytes_of(&secret),
         .awards_count = awards_count,
     };
-    enum err_code err = round->kind == RECORD_NOW ? round_row_store(office, round) : ERR_OK;
-    if (err == ERR_OK)
-        err = round_log(office, &in, buf_str(&body));
+    enum err_code err = round_log(office, &in, buf_str(&body));
     buf_finish(&body);
     return err;
 }
@@ -189,6 +198,7 @@ static enum err_code round_void_one(struct office *office, const struct seal_key
 {
     struct frozen_round round = {.round = row->round,
                                  .kind = RECORD_VOID,
+                                 .chain_id = row->chain_id,
                                  .chain_index = row->chain_index,
                                  .is_link_lost = true};
     struct seed_chain chain = {.chain_id = 0};

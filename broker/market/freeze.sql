@@ -52,19 +52,28 @@ order by round;
 
 -- name: round_finish
 -- doc: frozen -> committed or void, once, with the record chained to the one before it, and its leaf in the log.
---      Where no round of this number is frozen, the log refuses a leaf without one.
--- in: market text, round int8, state text, chain_value bytea?, seed bytea?, record bytea?, record_sha256 bytea,
+--      What was opened in this very transaction is stored whole. Where the round has ended before, the log refuses
+--      a leaf without one.
+-- in: market text, round int8, kind text, state text, epoch int8, inputs_root bytea, arrivals_count int4,
+--     chain_id int8, chain_index int4, chain_value bytea?, seed bytea?, record bytea?, record_sha256 bytea,
 --     awards_count int4, opening_secret bytea?, log_size int8, log_body bytea, leaf_sha256 bytea,
 --     root_sha256 bytea, nodes bytea
 -- out: log_size int8
 with done as (
-    update rounds r
-    set state = $3, chain_value = $4, seed = $5, record = $6, record_sha256 = $7, awards_count = $8,
-        committed_at = now(), opening_secret = $9, log_size = $10,
-        previous_sha256 = (select p.record_sha256 from rounds p
-            where p.market = $1 and p.round < $2 and p.record_sha256 is not null
-            order by p.round desc limit 1)
-    where r.market = $1 and r.round = $2 and r.state = 'frozen'
+    insert into rounds as r (market, round, kind, state, epoch, inputs_root, arrivals_count, chain_id,
+        chain_index, chain_value, seed, record, record_sha256, awards_count, opening_secret, log_size,
+        committed_at, previous_sha256)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, now(),
+        (select p.record_sha256 from rounds p
+         where p.market = $1 and p.round < $2 and p.record_sha256 is not null
+         order by p.round desc limit 1))
+    on conflict (market, round) do update
+    set state = excluded.state, chain_value = excluded.chain_value, seed = excluded.seed,
+        record = excluded.record, record_sha256 = excluded.record_sha256,
+        awards_count = excluded.awards_count, committed_at = excluded.committed_at,
+        opening_secret = excluded.opening_secret, log_size = excluded.log_size,
+        previous_sha256 = excluded.previous_sha256
+    where r.state = 'frozen'
     returning r.round
 )
-select log_append($1, $10, 'round', (select round from done), $11, $12, $13, $14) as log_size;
+select log_append($1, $16, 'round', (select round from done), $17, $18, $19, $20) as log_size;
