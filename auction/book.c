@@ -83,11 +83,6 @@ static void side_unsort(struct book_side *side, struct row *row, uint64_t key)
     row->is_sorted = false;
 }
 
-static void side_must_be_sorted(const struct book_side *side)
-{
-    must(side->fresh_count == 0 && !side->is_dishevelled);
-}
-
 /* Lots -----------------------------------------------------------------------------------------*/
 
 void book_start(struct book *book, uint32_t lots_count)
@@ -146,6 +141,8 @@ void book_lot_fetch(const struct book *book, uint32_t number)
     const struct book_lot *lot = &book->lots[number];
     key_set_fetch(&lot->blocks.order);
     slots_fetch(&lot->demands.slots);
+    for (uint32_t i = 0; i < lot->blocks.fresh_count; i++)
+        __builtin_prefetch(slots_row(&lot->blocks.slots, lot->blocks.fresh[i]));
 }
 
 static struct book_lot *lot_touch(struct book *book, uint32_t number)
@@ -430,9 +427,12 @@ static void side_sort_anew(struct book *book, struct book_lot *lot, struct book_
     side->is_dishevelled = false;
 }
 
-/* A slot may have come more than once, and its row may be gone since. */
+/* A slot may have come more than once, and its row may be gone since. Leaves are asked for first,
+ * all at once. */
 static void side_sort_fresh(struct book_lot *lot, struct book_side *side, row_key *key_at)
 {
+    for (uint32_t i = 0; i < side->fresh_count; i++)
+        key_set_fetch_at(&side->order, key_at(lot, side->fresh[i]));
     for (uint32_t i = 0; i < side->fresh_count; i++) {
         struct row *row = slots_row(&side->slots, side->fresh[i]);
         if (row->is_live && !row->is_sorted)
@@ -535,8 +535,8 @@ enum lot_outcome book_lot_clear(struct book *book, uint32_t number, const struct
 {
     must(number < book->lots_count);
     const struct book_lot *lot = &book->lots[number];
-    side_must_be_sorted(&lot->blocks);
-    side_must_be_sorted(&lot->demands);
+    must(lot->blocks.fresh_count + lot->demands.fresh_count == 0);
+    must(!lot->blocks.is_dishevelled && !lot->demands.is_dishevelled);
     struct lot_clear *work = &book->work;
     const struct lot_source source = {
         .at = lot, .block = block_read, .demand = demand_read, .seed = seed};

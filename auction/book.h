@@ -122,7 +122,7 @@ MUST_USE enum book_outcome book_demand_put(struct book *book, uint32_t lot,
 MUST_USE enum book_outcome book_demand_drop(struct book *book, uint32_t lot, struct uuid id);
 
 /* Asks for what many changes of a lot, or sorting it, will read: its rows were last read a round
- * ago and come from main memory. Whoever goes through many lots asks one ahead. */
+ * ago and come from main memory. Whoever goes through many lots asks two ahead. */
 void book_lot_fetch(const struct book *book, uint32_t lot);
 
 struct book_touched {

@@ -222,6 +222,14 @@ void key_set_fetch(const struct key_set *set)
     memory_fetch(set->leaves, set->leaves_count * sizeof(*set->leaves));
 }
 
+void key_set_fetch_at(const struct key_set *set, uint64_t key)
+{
+    if (set->leaves_count == 0)
+        return;
+    const struct key_leaf *leaf = &set->leaves[leaf_for(set, key)];
+    memory_fetch(leaf->keys, leaf->count * sizeof(*leaf->keys));
+}
+
 size_t key_set_bytes(const struct key_set *set)
 {
     size_t bytes = set->leaves_cap * sizeof(*set->leaves) + HEAP_PER_BLOCK;

@@ -199,8 +199,8 @@ static void lots_clear(struct book *book, struct book_touched touched, const str
 {
     for (uint32_t i = 0; i < touched.count; i++) {
         struct lot_result result;
-        if (i + 1 < touched.count)
-            book_lot_fetch(book, touched.lots[i + 1]);
+        if (i + 2 < touched.count)
+            book_lot_fetch(book, touched.lots[i + 2]);
         book_lot_sort(book, touched.lots[i]);
         must(book_lot_clear(book, touched.lots[i], seed, &result) == LOT_CLEARED);
         tally->sold_count += result.awards_count;
@@ -305,8 +305,8 @@ static void changes_apply(struct book *book, const struct market *market,
     uint32_t *wants =
         group_by_lot(market->demand_lots, market->demands_count, market->lots_count, wants_ends);
     for (uint32_t lot = 0, a = 0, w = 0; lot < market->lots_count; lot++) {
-        if (lot + 1 < market->lots_count)
-            book_lot_fetch(book, lot + 1);
+        if (lot + 2 < market->lots_count)
+            book_lot_fetch(book, lot + 2);
         for (; a < ends[lot]; a++) {
             uint32_t ahead = asks[a + 8 < changes->asks_count ? a + 8 : a];
             rows_fetch(changes->asks, sizeof(*changes->asks), asks, a, changes->asks_count);
