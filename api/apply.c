@@ -208,7 +208,7 @@ static enum flow_next apply_stored(struct flow *flow)
     posting_announce(flow, order);
     if (!order->posting.in.has_replaces)
         return go_and_show(flow, order->posting.id.u);
-    struct workload_get_in old = {
+    struct workload_wanted old = {
         .account_id = order->posting.in.account_id,
         .has_workload_id = true,
         .workload_id = state->old.workload_id,

@@ -163,20 +163,19 @@ void outlook_read_put(struct json_out *out, const struct outlook_read *read)
 /* ---- GET /v1/workloads/{workload}/explain */
 
 struct explain_state {
-    struct db_call workload, wish;
-    struct workload_get_out row;
+    struct workload_watch watch; /* first */
+    struct db_call wish;
     struct str regions[TERMS_CHOICES_MAX];
     struct outlook_read *read;
 };
 
-static enum flow_next workload_explain_find(struct flow *flow)
+static enum flow_next workload_explain_start(struct flow *flow)
 {
     const struct workload_explain_path *path = api_call_of(flow)->path;
     struct explain_state *state = api_state(flow, sizeof(*state));
-    const struct workload_get_in in = watch_wanted(flow, path->workload);
-    state->workload.flow = flow;
-    workload_get_submit(api_call_of(flow)->thread->db, &state->workload, &in);
-    return FLOW_WAIT;
+    state->watch.wanted = watch_wanted(flow, path->workload);
+    state->watch.goal = WATCH_ONCE;
+    return FLOW_NEXT;
 }
 
 /* The manifest as it was stored, which was checked when it came. NULL: the flow has failed. */
@@ -195,16 +194,11 @@ static const struct manifest *manifest_again(struct flow *flow, struct str text)
     return NULL;
 }
 
-static enum flow_next workload_explain_read(struct flow *flow)
+static enum flow_next workload_explain_answer(struct flow *flow)
 {
     struct api_call *call = api_call_of(flow);
     struct explain_state *state = flow->state;
-    if (db_call_check(flow, &state->workload) != ERR_OK)
-        return FLOW_END;
-    if (state->workload.row_count == 0)
-        return flow_fail(flow, ERR_NOT_FOUND, "no workload of yours has this id or name");
-    workload_get_get(&state->workload, 0, &state->row);
-    const struct manifest *manifest = manifest_again(flow, state->row.manifest);
+    const struct manifest *manifest = manifest_again(flow, state->watch.row.manifest);
     if (manifest == NULL)
         return FLOW_END;
     state->read = outlook_new(flow, manifest);
@@ -212,7 +206,7 @@ static enum flow_next workload_explain_read(struct flow *flow)
     outlook_wish_submit(call->thread->db, &state->wish,
                         &(struct outlook_wish_in){
                             .account_id = call->principal.account_id.u,
-                            .workload_id = state->row.workload_id,
+                            .workload_id = state->watch.row.workload_id,
                         });
     return FLOW_WAIT;
 }
@@ -264,7 +258,7 @@ static struct direct_wish direct_of(struct flow *flow, const struct outlook_wish
 static enum flow_next workload_explain_load(struct flow *flow)
 {
     struct explain_state *state = flow->state;
-    const struct workload_get_out *row = &state->row;
+    const struct workload_get_out *row = &state->watch.row;
     struct outlook_wish_out stored;
     if (db_call_check(flow, &state->wish) != ERR_OK)
         return FLOW_END;
@@ -314,10 +308,10 @@ static enum flow_next workload_explain_reply(struct flow *flow)
         return FLOW_END;
     struct json_out *out = api_json(flow);
     json_object_open(out, NULL);
-    json_put_c(out, "workload_id", uuid_prefixed(state->row.workload_id, "wl", id));
-    json_put_str(out, "name", state->row.name);
-    json_put_str(out, "state", state->row.state);
-    json_put_i64(out, "replicas_auctioning", state->row.replicas_auctioning);
+    json_put_c(out, "workload_id", uuid_prefixed(state->watch.row.workload_id, "wl", id));
+    json_put_str(out, "name", state->watch.row.name);
+    json_put_str(out, "state", state->watch.row.state);
+    json_put_i64(out, "replicas_auctioning", state->watch.row.replicas_auctioning);
     json_object_open(out, "explain");
     outlook_read_put(out, state->read);
     json_object_close(out);
@@ -327,8 +321,9 @@ static enum flow_next workload_explain_reply(struct flow *flow)
 
 const struct flow_step workload_explain_steps[] = {
     CATALOGUE_STEPS,
-    {"find", workload_explain_find},
-    {"read", workload_explain_read},
+    {"start", workload_explain_start},
+    WORKLOAD_WATCH_STEPS,
+    {"answer", workload_explain_answer},
     {"load", workload_explain_load},
     {"judge", workload_explain_judge},
     {"reply", workload_explain_reply},

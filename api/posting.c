@@ -179,7 +179,7 @@ void posting_want(struct workload_order *order, enum wait_for wait_for, int64_t 
     const struct workload_store_in *in = &order->posting.in;
     struct workload_watch *watch = &order->watch;
     bool is_now = str_equal_c(in->award, "now");
-    watch->wanted = (struct workload_get_in){
+    watch->wanted = (struct workload_wanted){
         .account_id = in->account_id,
         .has_workload_id = true,
         .workload_id = in->workload_id,

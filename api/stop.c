@@ -13,7 +13,7 @@
 #include "broker/market/account.h"
 #include "broker/market/lease.h"
 
-void stop_prepare(struct flow *flow, const struct workload_get_in *wanted, const char *reason,
+void stop_prepare(struct flow *flow, const struct workload_wanted *wanted, const char *reason,
                   struct workload_stopping *ret)
 {
     char id[ID_TEXT_SIZE];

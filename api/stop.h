@@ -21,7 +21,7 @@ struct workload_stopping {
 enum stop_outcome { STOP_DONE = 1, STOP_AGAIN, STOP_NOT_FOUND, STOP_FAILED };
 
 /* `wanted` by id or name; `reason` is a static slug. */
-void stop_prepare(struct flow *flow, const struct workload_get_in *wanted, const char *reason,
+void stop_prepare(struct flow *flow, const struct workload_wanted *wanted, const char *reason,
                   struct workload_stopping *ret);
 enum flow_next stop_submit(struct flow *flow, struct workload_stopping *stopping);
 /* Wakes whoever is concerned. STOP_FAILED: `call` says why; the flow has not failed yet. */

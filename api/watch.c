@@ -2,10 +2,10 @@
 
 #define LOOK_EVERY_MS 1000 /* wake-ups may get lost */
 
-struct workload_get_in watch_wanted(struct flow *flow, struct str id_or_name)
+struct workload_wanted watch_wanted(struct flow *flow, struct str id_or_name)
 {
     struct workload_id id;
-    struct workload_get_in wanted = {.account_id = api_call_of(flow)->principal.account_id.u};
+    struct workload_wanted wanted = {.account_id = api_call_of(flow)->principal.account_id.u};
     wanted.has_workload_id = workload_id_parse(id_or_name, &id);
     if (wanted.has_workload_id)
         wanted.workload_id = id.u;
@@ -52,8 +52,21 @@ void watch_listen(struct flow *flow, struct workload_watch *watch)
 enum flow_next watch_look(struct flow *flow)
 {
     struct workload_watch *watch = flow->state;
+    const struct workload_wanted *wanted = &watch->wanted;
+    struct db *db = api_call_of(flow)->thread->db;
     watch->read.flow = flow;
-    workload_get_submit(api_call_of(flow)->thread->db, &watch->read, &watch->wanted);
+    if (wanted->has_workload_id)
+        workload_get_submit(db, &watch->read,
+                            &(struct workload_get_in){
+                                .account_id = wanted->account_id,
+                                .workload_id = wanted->workload_id,
+                            });
+    else
+        workload_named_submit(db, &watch->read,
+                              &(struct workload_named_in){
+                                  .account_id = wanted->account_id,
+                                  .name = wanted->name,
+                              });
     return FLOW_WAIT;
 }
 
@@ -64,12 +77,17 @@ enum flow_next watch_seen(struct flow *flow)
         return FLOW_END;
     if (watch->read.row_count == 0)
         return flow_fail(flow, ERR_NOT_FOUND, "no workload of yours has this id or name");
+    if (!watch->wanted.has_workload_id) {
+        struct workload_named_out named;
+        workload_named_get(&watch->read, 0, &named);
+        watch->wanted.has_workload_id = true;
+        watch->wanted.workload_id = named.workload_id;
+        return flow_goto(flow, "look");
+    }
     workload_get_get(&watch->read, 0, &watch->row);
     if (is_reached(watch->goal, &watch->row))
         return flow_goto(flow, "answer");
-    if (watch->wait.flow == NULL) { /* only now is the id known; look again behind the listening */
-        watch->wanted.has_workload_id = true;
-        watch->wanted.workload_id = watch->row.workload_id;
+    if (watch->wait.flow == NULL) { /* look again behind the listening */
         watch_listen(flow, watch);
         return flow_goto(flow, "look");
     }

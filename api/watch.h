@@ -19,7 +19,7 @@ enum watch_goal {
 };
 
 struct workload_watch { /* the first member of the operation's state */
-    struct workload_get_in wanted;
+    struct workload_wanted wanted;
     enum watch_goal goal;
     int64_t timeout_ms;
     struct workload_get_out row; /* its texts live until the next look */
@@ -37,7 +37,7 @@ enum flow_next watch_rest(struct flow *flow);
 enum flow_next watch_again(struct flow *flow);
 
 /* Whom a path segment means: an id, else a name. */
-struct workload_get_in watch_wanted(struct flow *flow, struct str id_or_name);
+struct workload_wanted watch_wanted(struct flow *flow, struct str id_or_name);
 /* The goal of a query; `otherwise` when it waits for nothing. */
 enum watch_goal watch_goal_of(enum wait_for wait_for, enum watch_goal otherwise);
 /* Begins to listen before something that may wake us is done; the id must be known. */

@@ -19,6 +19,13 @@ struct hub;
 
 #define WORKLOAD_PASSES_MAX 8 /* how often a stop that awards keep crossing is tried */
 
+struct workload_wanted {
+    struct uuid account_id;
+    bool has_workload_id; /* else by name */
+    struct uuid workload_id;
+    struct str name;
+};
+
 /* The message of a stop among the arrivals: SHA-256 of "undercut/cancel/v1|<id or name>". */
 struct sha256 workload_cancel_message(struct str id_or_name);
 

@@ -130,40 +130,49 @@ left join purse p on p.account_id = m.account_id and p.kind = 'tenant_wallet'
 order by m.ord;
 
 -- name: workload_get
--- doc: One workload by id, or the live one, else the latest, of a name.
---      A batch of reads: the calls of one turn share one execution.
+-- doc: One workload by id. A batch of reads: the calls of one turn share one execution.
 -- scope: account
 -- batch: true
 -- lane: read
--- in: account_id uuid, workload_id uuid?, name text?
+-- in: account_id uuid, workload_id uuid
 -- out: ord int4, workload_id uuid, name text, state text, status_reason text?, desired text, image text, tier text,
 --      award text, price_policy text, reserve_uusd_per_hour int8, replicas int4, min_replicas int4,
 --      replicas_running int4, replicas_auctioning int4, replicas_starting int4, replicas_ended int4,
 --      classes text, regions text, block_size int4, trust_min text, escrow_uusd int8, spent_uusd int8,
 --      version int4, created_at timestamptz, ended_at timestamptz?, labels jsonb, manifest text,
 --      market text, arrived_round int8, place int8, message_sha256 bytea, interrupt_at timestamptz?
-select m.ord::int4, w.workload_id, w.name, w.state, w.status_reason, w.desired, w.image, w.tier, w.award,
-    w.price_policy, w.reserve_uusd_per_hour, w.replicas, w.min_replicas, w.replicas_running,
-    w.replicas_auctioning, w.replicas_starting, w.replicas_ended, array_to_string(w.classes, ',') as classes,
-    array_to_string(w.regions, ',') as regions, w.block_size, w.trust_min,
-    case when w.ended_at is null then (select sum(r.escrow_uusd) from replicas r
-        where r.workload_id = w.workload_id)::int8 else 0 end as escrow_uusd,
-    w.spent_uusd, w.version, w.created_at, w.ended_at, w.labels, w.manifest, w.market, w.arrived_round,
-    coalesce(w.place, 0) as place, w.message_sha256,
-    case when w.replicas_starting + w.replicas_running > 0 then (select min(l.interrupt_at) from leases l
-        where l.workload_id = w.workload_id and l.interrupt_at is not null and l.state <> 'closed')
-        end as interrupt_at
-from unnest($1::uuid[], $2::uuid[], $3::text[]) with ordinality as m (account_id, workload_id, name, ord)
+select m.ord::int4, w.*
+from unnest($1::uuid[], $2::uuid[]) with ordinality as m (account_id, workload_id, ord)
 cross join lateral (
-    select * from workloads w
-    where w.account_id = m.account_id and w.workload_id = coalesce(m.workload_id,
-        (select n.workload_id from workloads n
-         where n.account_id = m.account_id and n.name = m.name and n.desired = 'run' and n.ended_at is null),
-        (select n.workload_id from workloads n
-         where n.account_id = m.account_id and n.name = m.name and (n.desired = 'stop' or n.ended_at is not null)
-         order by n.workload_id desc limit 1))
-    limit 1) w -- one look-up a member, whatever the planner thinks of the table's size
+    select w.workload_id, w.name, w.state, w.status_reason, w.desired, w.image, w.tier, w.award,
+        w.price_policy, w.reserve_uusd_per_hour, w.replicas, w.min_replicas, w.replicas_running,
+        w.replicas_auctioning, w.replicas_starting, w.replicas_ended, array_to_string(w.classes, ',') as classes,
+        array_to_string(w.regions, ',') as regions, w.block_size, w.trust_min,
+        case when w.ended_at is null then (select sum(r.escrow_uusd) from replicas r
+            where r.workload_id = w.workload_id)::int8 else 0 end as escrow_uusd,
+        w.spent_uusd, w.version, w.created_at, w.ended_at, w.labels, w.manifest, w.market, w.arrived_round,
+        coalesce(w.place, 0) as place, w.message_sha256,
+        case when w.replicas_starting + w.replicas_running > 0 then (select min(l.interrupt_at) from leases l
+            where l.workload_id = w.workload_id and l.interrupt_at is not null and l.state <> 'closed')
+            end as interrupt_at
+    from workloads w
+    where w.account_id = m.account_id and w.workload_id = m.workload_id
+    offset 0) w -- one look-up a member, whatever the planner thinks of the table's size
 order by m.ord;
+
+-- name: workload_named
+-- doc: Which workload has a name: the live one, else the latest.
+-- scope: account
+-- in: account_id uuid, name text
+-- out: workload_id uuid
+select w.workload_id
+from workloads w
+where w.account_id = $1 and w.workload_id = coalesce(
+    (select n.workload_id from workloads n
+     where n.account_id = $1 and n.name = $2 and n.desired = 'run' and n.ended_at is null),
+    (select n.workload_id from workloads n
+     where n.account_id = $1 and n.name = $2 and (n.desired = 'stop' or n.ended_at is not null)
+     order by n.workload_id desc limit 1));
 
 -- name: workload_list
 -- doc: A page of an account's workloads, newest first, after `before`. Columns as workload_get.

@@ -106,15 +106,31 @@ static inline struct uuid post(int who, const char *name, int replicas)
     return in.workload_id;
 }
 
+static inline bool named(struct uuid account_id, const char *name, struct uuid *ret_id)
+{
+    struct workload_named_in in = {.account_id = account_id, .name = str_of(name)};
+    struct sql_result *result = NULL;
+    struct workload_named_out row;
+    must(workload_named_run(world.session, &in, &result) == ERR_OK);
+    bool is_found = sql_result_rows(result) > 0;
+    if (is_found) {
+        workload_named_row(result, 0, &row);
+        *ret_id = row.workload_id;
+    }
+    sql_result_release(result);
+    return is_found;
+}
+
 /* One row of workload_get, decoded; texts live in `*ret_result`. */
 static inline bool get(struct uuid account_id, const struct uuid *id, const char *name,
                        struct sql_result **ret_result, struct workload_get_out *ret_row)
 {
-    struct workload_get_in in = {.account_id = account_id, .name = str_of(name)};
-    if (id != NULL) {
-        in.has_workload_id = true;
+    struct workload_get_in in = {.account_id = account_id};
+    *ret_result = NULL;
+    if (id != NULL)
         in.workload_id = *id;
-    }
+    else if (!named(account_id, name, &in.workload_id))
+        return false;
     must(workload_get_run(world.session, &in, 1, ret_result) == ERR_OK);
     if (sql_result_rows(*ret_result) == 0)
         return false;
