@@ -286,8 +286,7 @@ static void blocks_unname(struct book_lot *lot, const struct uuid *ids, uint32_t
 {
     for (uint32_t i = 0; i < count; i++) {
         uint32_t slot = slots_find(&lot->blocks.slots, ids[i]);
-        struct block_row *block = slots_row(&lot->blocks.slots, slot);
-        block->row.is_named = false;
+        ((struct row *)slots_row(&lot->blocks.slots, slot))->is_named = false;
         if (!is_changing)
             continue;
         block_unsort(lot, slot);
@@ -427,8 +426,7 @@ static void side_sort_anew(struct book *book, struct book_lot *lot, struct book_
     side->is_dishevelled = false;
 }
 
-/* A slot may have come more than once, and its row may be gone since. Leaves are asked for first,
- * all at once. */
+/* A slot may have come twice, and its row may be gone since. All leaves are asked for first. */
 static void side_sort_fresh(struct book_lot *lot, struct book_side *side, row_key *key_at)
 {
     for (uint32_t i = 0; i < side->fresh_count; i++)
@@ -518,16 +516,21 @@ static uint32_t demand_admit(struct lot_clear *work, const struct book_lot *lot)
         work->demand[work->demands_count++] = work->scratch[i];
         wanted += demand->k;
     }
-    uint32_t blocks_count = lot->blocks.slots.live_count;
-    return wanted < blocks_count ? (uint32_t)wanted : blocks_count;
+    return wanted < lot->blocks.slots.live_count ? (uint32_t)wanted : lot->blocks.slots.live_count;
 }
 
 /* A lot's rows were last touched a round ago, so they come from main memory: all at once here, not
  * one after the other where they are needed. */
 static void front_fetch(const struct lot_clear *work, const struct book_lot *lot)
 {
-    for (uint32_t i = 0; i < work->front_count; i++)
-        __builtin_prefetch(slots_row(&lot->blocks.slots, key_index(work->supply[i])));
+    for (uint32_t i = 0; i < work->front_count; i++) {
+        uint64_t key = work->supply[i], before = i > 0 ? work->supply[i - 1] : 0;
+        __builtin_prefetch(slots_row(&lot->blocks.slots, key_index(key)));
+        if (key_value(key) != key_value(before))
+            continue;
+        __builtin_prefetch(&lot->blocks.slots.ids[key_index(before)]); /* equals are hashed */
+        __builtin_prefetch(&lot->blocks.slots.ids[key_index(key)]);
+    }
 }
 
 enum lot_outcome book_lot_clear(struct book *book, uint32_t number, const struct sha256 *seed,
