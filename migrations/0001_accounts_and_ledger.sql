@@ -123,23 +123,22 @@ declare
     lost int8;
     bad text;
 begin
-    with change as materialized (
-        select ledger_account_id, sum(amount_uusd)::int8 as amount_uusd
-        from new_entries group by ledger_account_id
-    ), locked as materialized (
-        select a.ledger_account_id from ledger_accounts a
-        where a.ledger_account_id in (select ledger_account_id from change)
-        order by a.ledger_account_id for update
+    with locked as materialized (
+        select a.ledger_account_id, a.currency, c.amount_uusd
+        from ledger_accounts a
+        join (select ledger_account_id, sum(amount_uusd)::int8 as amount_uusd
+            from new_entries group by ledger_account_id) c using (ledger_account_id)
+        order by a.ledger_account_id
+        for update of a
     ), applied as (
         update ledger_accounts a
-        set balance_uusd = a.balance_uusd + c.amount_uusd, version = a.version + 1
-        from change c
-        where a.ledger_account_id = c.ledger_account_id and (select count(*) from locked) >= 0
-        returning a.ledger_account_id, a.currency
+        set balance_uusd = a.balance_uusd + l.amount_uusd, version = a.version + 1
+        from locked l
+        where a.ledger_account_id = l.ledger_account_id
     ), posted as (
         select e.journal_id, count(*) as lines, sum(e.amount_uusd) as total,
-            min(p.currency) = max(p.currency) as is_one_currency, count(*) - count(p.currency) as strays
-        from new_entries e left join applied p using (ledger_account_id)
+            min(l.currency) = max(l.currency) as is_one_currency, count(*) - count(l.currency) as strays
+        from new_entries e left join locked l using (ledger_account_id)
         group by e.journal_id
     )
     select sum(strays + (not exists (select from journals j
