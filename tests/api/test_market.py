@@ -1,6 +1,7 @@
 """What the market was: candles, depth, statistics, and what is cheapest now, as anybody may ask for them."""
 
 import base64
+import datetime
 import unittest
 
 from harness import ApiCase, manifest
@@ -107,7 +108,7 @@ class NeverSettled(ApiCase):
 
     @classmethod
     def prepare(cls):
-        cls.sellers = [cls.node(price=200000 + 100000 * i, slots=1) for i in range(4)]
+        cls.sellers = [cls.node(price=4000 + 4000 * i, slots=1) for i in range(4)]
         cls.tenant, cls.public = cls.account(), cls.broker.http()
 
     def awarded(self, count=1, **more):
@@ -122,8 +123,11 @@ class NeverSettled(ApiCase):
         return made, taken
 
     def bought(self):
-        """The round, less what is drawn by lot, of an order that runs for a second and is paid for."""
-        made, ((node, lease_id),) = self.awarded()
+        """The round, less what is drawn by lot, of an order that runs for a second and is paid for. It offers B, which
+        is the catalogue's 0.02, for its deadline is so far that the offer has not risen by a millionth yet."""
+        tomorrow = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
+        made, ((node, lease_id),) = self.awarded(price_policy="market", reserve_uusd_per_hour=20500,
+                                                 deadline=tomorrow.strftime("%Y-%m-%dT%H:%M:%SZ"))
         node.run(lease_id)
         self.until("a second that the broker saw", lambda: self.sql(
             "select running_at < now() - interval '1 s' from leases where state = 'running'") == "t")
@@ -156,6 +160,7 @@ class NeverSettled(ApiCase):
 
     def test_an_order_that_never_settles_moves_no_price(self):
         first = self.bought()
+        self.assertEqual(first["offers"], [(20000 * 10000 // 11000, 1, 1)])
         before = self.public_prices()
         self.assertIsNotNone(before["vwap"])
         self.assertIn(str(first["price"]), before["benchmarks"])
