@@ -221,15 +221,21 @@ static const struct sellers *sellers_of(struct routing *routing, const struct su
                                         uint32_t size)
 {
     struct sellers *sellers = &routing->sellers[pool - routing->supply->pools][size];
-    uint32_t blocks_count = pool->blocks_count[size];
-    if (sellers->ids != NULL || blocks_count == 0)
+    const struct supply_node *nodes = &routing->supply->nodes[pool->node_first];
+    if (sellers->ids != NULL || pool->blocks_count[size] == 0)
         return sellers;
-    sellers->ids = malloc(blocks_count * sizeof(struct uuid));
-    must(sellers->ids != NULL);
-    for (uint32_t i = 0; i < blocks_count; i++)
-        sellers->ids[i] = pool->blocks[size][i].node->account_id;
-    qsort(sellers->ids, blocks_count, sizeof(struct uuid), uuid_order);
-    for (uint32_t i = 0; i < blocks_count; i++)
+    bool *has_blocks = calloc(pool->nodes_count, sizeof(*has_blocks));
+    sellers->ids = malloc(pool->nodes_count * sizeof(struct uuid));
+    must(has_blocks != NULL && sellers->ids != NULL);
+    for (uint32_t i = 0; i < pool->blocks_count[size]; i++)
+        has_blocks[pool->blocks[size][i].node - nodes] = true;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < pool->nodes_count; i++)
+        if (has_blocks[i])
+            sellers->ids[count++] = nodes[i].account_id;
+    free(has_blocks);
+    qsort(sellers->ids, count, sizeof(struct uuid), uuid_order);
+    for (uint32_t i = 0; i < count; i++)
         if (i == 0 || !uuid_equal(sellers->ids[i], sellers->ids[i - 1]))
             sellers->ids[sellers->count++] = sellers->ids[i];
     return sellers;
