@@ -1,7 +1,7 @@
 """award: now against one durable insert: from the post to the commit of its lease, eight clients on both sides.
 
 Once on nodes that stand in the tables and have no agents, so that both sides have the load of eight clients
-and nothing else; and once on a hundred live stand-in agents of the same machine, which acknowledge, start and
+and nothing else; once there at a fixed rate on both sides, where nobody waits for his own posts; and once on a hundred live stand-in agents of the same machine, which acknowledge, start and
 report every lease meanwhile: what they and the broker's answers to them use is taken from the posts. Times of commit are PostgreSQL's own (track_commit_timestamp), read on the machine that posts, so both ends
 are one clock.
 """
@@ -19,6 +19,7 @@ from rig import Rig
 
 CLIENTS = 8
 SLICES, SLICE_POSTS = 3, 400
+RATE_PER_S = 100
 WARM_POSTS = 40  # of each slice, not counted: in a second of pgbench such beginnings are one in thousands
 TABLE = """
 create table bench_insert (id bigserial primary key, account int8, body text,
@@ -27,16 +28,16 @@ create table bench_insert (id bigserial primary key, account int8, body text,
 INSERT = "insert into bench_insert (account, body) values (1, 'one row') returning id;\n"
 
 
-def post_closed_loop(client, count, body, clients):
-    """`count` posts of clients that each wait for the answer before they post again, by a program without
-    an interpreter between the clock and the socket: [(name, sent at, seconds to its answer)] of those whose
+def posts(client, count, body, clients, rate_per_s=0):
+    """`count` posts of clients that each wait for the answer before they post again, or, with a rate, at random
+    instants from which the time then counts; by a program without an interpreter between the clock and the socket: [(name, sent at, seconds to its answer)] of those whose
     answer told an award."""
     port = client.base_url.rsplit(":", 1)[1]
     data = json.dumps(body)
     request = (f"POST /v1/workloads HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {client.key}\r\n"
                f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n{data}")
     program = os.path.join(os.environ["UNDERCUT_BIN"], "bench_post")
-    lines = st.run([program, port, str(clients), str(count)], input=request).splitlines()
+    lines = st.run([program, port, str(clients), str(count), str(rate_per_s)], input=request).splitlines()
     answers = [line.split() for line in lines]
     return [(name, int(at_us) / 1e6, int(took_us) / 1e6) for name, at_us, took_us, status, waiting in answers
             if status == "201" and waiting == "0"]
@@ -53,9 +54,9 @@ def leases_stop(rig, client):
         "select count(*) from devices where lease_id is not null") == "0")
 
 
-def now_slice(rig, client, count):
+def now_slice(rig, client, count, rate_per_s=0):
     """Milliseconds from each post to the commit of its lease, and to its answer."""
-    posted = post_closed_loop(client, WARM_POSTS + count, manifest(award="now"), CLIENTS)
+    posted = posts(client, WARM_POSTS + count, manifest(award="now"), CLIENTS, rate_per_s)
     posted = sorted(posted, key=lambda post: post[1])[WARM_POSTS:]
     committed = dict(line.split("|") for line in rig.postgres.sql(
         "select w.name, extract(epoch from pg_xact_commit_timestamp(r.xmin)) from leases l join workloads w "
@@ -72,7 +73,7 @@ def floor_sides(rig, client):
     scripts = {}
     for takes in (CLIENTS, 1):
         scripts[takes] = st.wait_until(f"a round of {takes}", 60, lambda count=takes: (
-            post_closed_loop(client, 3 * count, manifest(award="now"), count), floor_script(rig, count))[1])
+            posts(client, 3 * count, manifest(award="now"), count), floor_script(rig, count))[1])
         leases_stop(rig, client)
     return {f"round_of_{CLIENTS}": (scripts[CLIENTS], 1), "round_of_1": (scripts[1], 1),
             f"{CLIENTS}_rounds_of_1": (scripts[1], CLIENTS)}
@@ -107,27 +108,28 @@ class Floor:
                pairs=PAIRS)
 
 
-def bench_pairs(rig, client, figure, floor):
-    """The same number of clients on both sides, each of which waits for its own: pgbench for a durable row,
-    ours for a committed lease. In turns, since the load of the machine changes; slices of a pair count together.
-    A slice of ours ends before the devices do."""
+def bench_pairs(rig, client, figure, floor=None, rate_per_s=0):
+    """The same number of clients and the same rate, if any, on both sides: pgbench for a durable row, ours for a
+    committed lease. In turns, since the load of the machine changes; slices of a pair count together. A slice of
+    ours ends before the devices do."""
     insert = rig.sql_script("insert", INSERT)
     names = ("now_p50_ms", "now_p99_ms", "answer_p99_ms", "now_per_s", "insert_p50_ms", "insert_p99_ms",
              "insert_per_s", "ratio")
     pairs = {name: [] for name in names}
+    slices, slice_s = (1, SLICE_POSTS // rate_per_s) if rate_per_s else (SLICES, 1)
     for pair in range(PAIRS):
         progress(f"{figure}: pair {pair + 1} of {PAIRS}")
         delays, answers, inserts, rates, seconds = [], [], [], [], 0
         if floor:
             floor.pair_begin()
-        for _ in range(SLICES):
-            rate, latencies = pgbench(rig.postgres, insert, CLIENTS, 1, f"{rig.folder}/pgb/log")
-            slice_delays, slice_answers, slice_s = now_slice(rig, client, SLICE_POSTS)
-            delays, answers, seconds = delays + slice_delays, answers + slice_answers, seconds + slice_s
+        for _ in range(slices):
+            rate, latencies = pgbench(rig.postgres, insert, CLIENTS, slice_s, f"{rig.folder}/pgb/log", rate_per_s)
+            slice_delays, slice_answers, took_s = now_slice(rig, client, SLICE_POSTS, rate_per_s)
+            delays, answers, seconds = delays + slice_delays, answers + slice_answers, seconds + took_s
             inserts, rates = inserts + latencies, rates + [rate]
             if floor:
                 floor.slice()
-        if not inserts or len(delays) < SLICES * SLICE_POSTS:
+        if not inserts or len(delays) < slices * SLICE_POSTS:
             report(figure, error="a_side_did_not_run", ours=len(delays), theirs=len(inserts))
             return False
         figures = (percentile(delays, 0.5), percentile(delays, 0.99), percentile(answers, 0.99),
@@ -140,26 +142,35 @@ def bench_pairs(rig, client, figure, floor):
     report(figure, ratio=f"{middle:.2f}", min=f"{low:.2f}", max=f"{high:.2f}",
            goal="<=2", met=str(middle <= 2).lower(),
            **{name: f"{median_range(values)[0]:.2f}" for name, values in pairs.items()},
-           clients=CLIENTS, posts_a_pair=SLICES * SLICE_POSTS, pairs=PAIRS)
+           clients=CLIENTS, rate_per_s=rate_per_s or "closed_loop", posts_a_pair=slices * SLICE_POSTS, pairs=PAIRS)
     if floor:
         floor.report(pairs["insert_p99_ms"])
     return True
 
 
-def bench_now(figure, nodes, has_floor=False, **settings):
+def bench_now(nodes, bench, **settings):
     with Rig("now", **settings) as rig:
         rig.postgres.sql(TABLE)
         os.makedirs(f"{rig.folder}/pgb", exist_ok=True)
         _, client = rig.account("bench", credit_usd=1000000, mode="test")
         nodes(rig)
         now_slice(rig, client, SLICE_POSTS)
-        return bench_pairs(rig, client, figure, Floor(rig, client) if has_floor else None)
+        return bench(rig, client)
+
+
+def bench_alone(rig, client):
+    return all([
+        bench_pairs(rig, client, "award_now_vs_pgbench_insert", floor=Floor(rig, client)),
+        bench_pairs(rig, client, "award_now_vs_pgbench_insert_at_a_rate", rate_per_s=RATE_PER_S)])
+
+
+def bench_with_agents(rig, client):
+    return bench_pairs(rig, client, "award_now_with_agents")
 
 
 def run():
     return all([
-        bench_now("award_now_vs_pgbench_insert", lambda rig: rig.postgres.sql(MANY_SELLERS.replace("1300", "100")),
-                  has_floor=True, node_unknown_ms=600000, node_lost_ms=600000, ack_timeout_ms=60000,
-                  final_receipt_ms=100),
-        bench_now("award_now_with_agents", lambda rig: operators(rig, nodes_each=20, count=5, devices=8),
+        bench_now(lambda rig: rig.postgres.sql(MANY_SELLERS.replace("1300", "100")), bench_alone,
+                  node_unknown_ms=600000, node_lost_ms=600000, ack_timeout_ms=60000, final_receipt_ms=100),
+        bench_now(lambda rig: operators(rig, nodes_each=20, count=5, devices=8), bench_with_agents,
                   node_lost_ms=60000)])

@@ -73,12 +73,15 @@ def wrk(url, clients, seconds=SLICE_S, key=None, script=None, argv=()):
     return float(rate.group(1))
 
 
-def pgbench(pg, script, clients, seconds=SLICE_S, log_prefix=None):
-    """Transactions per second; with log_prefix also the latencies in ms, as a pair."""
+def pgbench(pg, script, clients, seconds=SLICE_S, log_prefix=None, rate_per_s=0):
+    """Transactions per second; with log_prefix also the latencies in ms, as a pair. With a rate they are due at
+    random instants, and latencies count from these; without, each client goes on when it has its answer."""
     words = [f"{pg.bin}/pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "1",
              "-T", str(seconds), "-f", script, "-h", pg.sockets, "-U", "undercut"]
     if log_prefix:
         words += ["-l", f"--log-prefix={log_prefix}"]
+    if rate_per_s:
+        words += ["--rate", str(rate_per_s)]
     done = subprocess.run([*words, "undercut"], capture_output=True, text=True, check=False)
     rate = re.search(r"tps = ([0-9.]+)", done.stdout)
     if done.returncode or not rate:

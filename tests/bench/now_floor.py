@@ -116,7 +116,8 @@ def floor_script(rig, takes):
         copy(postgres)
         size = postgres.sql("select max(size) + 1 - (select round from markets where market = 'main')"
                             " from log_leaves", COPY)
-        FRESH.update(size=f"{ROUND} + {size}", log_size=f"{ROUND} + {size}")
+        chain = postgres.sql("select max(chain_id) from seed_chains", COPY)  # a leader may begin another any time
+        FRESH.update(size=f"{ROUND} + {size}", log_size=f"{ROUND} + {size}", chain_id=chain)
     words = new_words(postgres, xact)
     inserts = "".join(insert_of(postgres, table, xact, words) for table in INSERTED)
     leases = [word for word in words.values() if word.startswith(tuple(f"('{nth:04d}0003" for nth in range(takes)))]
