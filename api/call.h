@@ -96,7 +96,7 @@ struct api_thread {
     struct notary *notary;
     struct api_world *world;
     struct api_catalogue
-        *catalogue; /* catalogue.h; NULL until somebody asks, released at the end */
+        *catalogue;   /* catalogue.h; NULL until somebody asks, released at the end */
     struct buf spare; /* the memory of an answer that was sent, for the next one */
     int index;        /* which thread, for the metrics' shards */
 };

@@ -81,10 +81,9 @@ static void member_put(struct json_out *out, const char *key, const json_t *valu
  * the same owner again. */
 static void manifest_put(struct json_out *out, struct str manifest)
 {
-    static const char *const keys[] = {"image", "command",   "args",
-                                       "env",   "user",      "working_dir",
-                                       "ports", "readiness", "max_duration_s",
-                                       "notice_signal"};
+    static const char *const keys[] = {"image",          "command",      "args",  "env",
+                                       "user",           "working_dir",  "ports", "readiness",
+                                       "max_duration_s", "notice_signal"};
     char why[128];
     json_t *whole = json_parse(manifest, why, sizeof(why));
     json_object_open(out, "manifest");

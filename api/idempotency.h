@@ -16,8 +16,9 @@
 
 #include "api/call.h"
 
-#define IDEMPOTENCY_KEY_MAX        200
-#define IDEMPOTENCY_PUBLIC_KEY_MIN 16 /* without an account, the key itself must be hard to guess \
+#define IDEMPOTENCY_KEY_MAX 200
+#define IDEMPOTENCY_PUBLIC_KEY_MIN \
+    16 /* without an account, the key itself must be hard to guess \
                                        */
 
 /* Bare or quoted, printable ASCII. False: not acceptable. */

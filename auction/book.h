@@ -36,10 +36,10 @@
 
 struct book_side { /* of one lot: its blocks, or its workloads */
     struct slots slots;
-    struct key_set order;   /* the keys of all rows marked as sorted */
-    uint32_t *fresh;        /* slots that changed and wait for book_lot_sort() */
+    struct key_set order; /* the keys of all rows marked as sorted */
+    uint32_t *fresh;      /* slots that changed and wait for book_lot_sort() */
     uint32_t fresh_count, fresh_cap;
-    bool is_dishevelled;    /* too many changed: to be sorted anew */
+    bool is_dishevelled; /* too many changed: to be sorted anew */
 };
 
 struct book_lot {
@@ -80,18 +80,18 @@ struct book_ask { /* a seller's new ask in one lot */
 enum book_outcome {
     BOOK_DONE = 1,
     BOOK_LOT_UNKNOWN,
-    BOOK_LOT_FULL,      /* 2^24 - 1 blocks or workloads */
-    BOOK_ID_TAKEN,      /* a block with this id stands in the lot */
-    BOOK_ID_UNKNOWN,    /* no block or workload with this id does */
-    BOOK_OWNER_BAD,     /* LOT_OWNER_NONE sells nothing */
-    BOOK_ASK_BAD,       /* zero, negative, or above LOT_SCORE_MAX */
-    BOOK_ADDER_BAD,     /* negative, or above LOT_SCORE_MAX */
-    BOOK_SCORE_BAD,     /* ask + adder is above LOT_SCORE_MAX */
-    BOOK_RESERVE_BAD,   /* negative, or above LOT_SCORE_MAX */
-    BOOK_K_BAD,         /* wants no block */
-    BOOK_KMIN_BAD,      /* not in 1..k */
-    BOOK_TWO_ASKS,      /* the seller's ask in the lot is another */
-    BOOK_ASK_PARTIAL,   /* not exactly all blocks of the seller in the lot */
+    BOOK_LOT_FULL,    /* 2^24 - 1 blocks or workloads */
+    BOOK_ID_TAKEN,    /* a block with this id stands in the lot */
+    BOOK_ID_UNKNOWN,  /* no block or workload with this id does */
+    BOOK_OWNER_BAD,   /* LOT_OWNER_NONE sells nothing */
+    BOOK_ASK_BAD,     /* zero, negative, or above LOT_SCORE_MAX */
+    BOOK_ADDER_BAD,   /* negative, or above LOT_SCORE_MAX */
+    BOOK_SCORE_BAD,   /* ask + adder is above LOT_SCORE_MAX */
+    BOOK_RESERVE_BAD, /* negative, or above LOT_SCORE_MAX */
+    BOOK_K_BAD,       /* wants no block */
+    BOOK_KMIN_BAD,    /* not in 1..k */
+    BOOK_TWO_ASKS,    /* the seller's ask in the lot is another */
+    BOOK_ASK_PARTIAL, /* not exactly all blocks of the seller in the lot */
     BOOK_OUTCOME_COUNT
 };
 const char *book_outcome_text(enum book_outcome outcome); /* a sentence */

@@ -14,7 +14,7 @@ struct carve_node {
     bool has_larger;
 };
 
-struct carve_key { /* a block that may be halved; big-endian, so that bytes compare as numbers */
+struct carve_key {    /* a block that may be halved; big-endian, so that bytes compare as numbers */
     uint32_t cost_be; /* idle devices that halving it makes useless to its size */
     struct sha256 tie;
     uint32_t first_be;

@@ -38,9 +38,9 @@
 #include "broker/base/hash.h"
 #include "broker/base/str.h"
 
-#define LOT_SCORE_MAX (((int64_t)1 << 40) - 1) /* over a million USD per hour; larger is refused */
-#define LOT_INDEX_NONE (-1)                    /* nothing traded, so there is no price */
-#define LOT_OWNER_NONE UINT32_MAX              /* a workload whose owner sells nothing anywhere */
+#define LOT_SCORE_MAX  (((int64_t)1 << 40) - 1) /* over a million USD per hour; larger is refused */
+#define LOT_INDEX_NONE (-1)                     /* nothing traded, so there is no price */
+#define LOT_OWNER_NONE UINT32_MAX               /* a workload whose owner sells nothing anywhere */
 
 /* Owners are numbered by the caller from 0 to owners_max - 1. Accounts that share an identity
  * (payout, card, device) share a number: they are one seller and never each other's tenant. */
@@ -90,7 +90,7 @@ struct lot_prefix { /* one per workload that got something, in the order of the 
     uint32_t demand;
 };
 
-struct lot_result { /* points into the lent memory */
+struct lot_result {                 /* points into the lent memory */
     const struct lot_award *awards; /* in rank order: award i is the block of rank i + 1 */
     uint32_t awards_count;          /* K */
     const struct lot_prefix *prefixes;
@@ -125,27 +125,27 @@ const char *lot_fault_text(enum lot_fault fault); /* a sentence */
 /* The working memory of clearing; serves any number of lots within its limits, one at a time. */
 struct lot_clear {
     struct lot_limits limits;
-    uint64_t *supply;              /* by (score, tie): auction/keys.h; past rank K ties stand as
+    uint64_t *supply; /* by (score, tie): auction/keys.h; past rank K ties stand as
                                       they come */
-    uint64_t *demand;              /* admitted workloads by (r descending, tie) */
+    uint64_t *demand; /* admitted workloads by (r descending, tie) */
     uint64_t *scratch;
-    struct sha256 *hashes;         /* of the group of equals being ordered */
-    uint32_t *rank_owners;         /* who owns the block of each rank that thresholds look at */
-    uint32_t *own_ranks;           /* ranks of each seller's blocks, seller after seller */
+    struct sha256 *hashes; /* of the group of equals being ordered */
+    uint32_t *rank_owners; /* who owns the block of each rank that thresholds look at */
+    uint32_t *own_ranks;   /* ranks of each seller's blocks, seller after seller */
     struct lot_owner *owners;
     struct lot_award *awards;
     struct lot_prefix *prefixes;
     enum demand_verdict *verdicts;
     uint32_t *accepted_counts;
-    uint64_t page;                 /* one per lot: tells whose rows of `owners` are current */
+    uint64_t page; /* one per lot: tells whose rows of `owners` are current */
     uint32_t blocks_count;
-    uint32_t front_count;          /* keys in `supply`: all, or the first ones */
-    uint32_t demands_count;        /* keys in `demand` */
+    uint32_t front_count;   /* keys in `supply`: all, or the first ones */
+    uint32_t demands_count; /* keys in `demand` */
     uint32_t prefixes_count;
-    uint32_t sold_count;           /* K */
-    bool has_gang;                 /* an admitted workload wants two blocks or none */
-    enum lot_fault fault;          /* of the last lot */
-    uint32_t fault_at;             /* position of the block or workload at fault */
+    uint32_t sold_count;  /* K */
+    bool has_gang;        /* an admitted workload wants two blocks or none */
+    enum lot_fault fault; /* of the last lot */
+    uint32_t fault_at;    /* position of the block or workload at fault */
 };
 
 size_t lot_clear_size(const struct lot_limits *limits);

@@ -117,7 +117,10 @@ int64_t frag_adder(int64_t weight_total, int64_t over, int64_t usual_uusd_per_ho
  */
 #define FRAG_SIZES    4
 #define FRAG_IDLE_MAX 9
-#define FRAG_TYPICAL  {989, 3, 2, 6} /* of 1000 workloads that want devices */
+#define FRAG_TYPICAL \
+    {                \
+        989, 3, 2, 6 \
+    } /* of 1000 workloads that want devices */
 struct frag_whole {
     int64_t deltas[FRAG_IDLE_MAX + 1];
     int64_t weight_total;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RADIX_FROM    96   /* below this many keys insertion beats counting */
+#define RADIX_FROM    96  /* below this many keys insertion beats counting */
 #define LEAF_FILL     112 /* of a leaf that is filled at once: room for the next changes */
 #define LEAF_JOIN_MAX 64
 

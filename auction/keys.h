@@ -53,7 +53,7 @@ struct key_leaf {
     uint32_t count, cap;
 };
 
-struct key_set { /* zero-initialised is empty */
+struct key_set {             /* zero-initialised is empty */
     struct key_leaf *leaves; /* ascending; none is empty */
     uint32_t leaves_count, leaves_cap;
     uint32_t count;
@@ -68,7 +68,7 @@ void key_set_fill(struct key_set *set, const uint64_t *keys, uint32_t count);
 uint32_t key_set_read(const struct key_set *set, uint64_t *ret, uint32_t wanted);
 void key_set_fetch(const struct key_set *set); /* into the cache: which leaves there are */
 void key_set_fetch_at(const struct key_set *set, uint64_t key); /* the leaf where it belongs */
-size_t key_set_bytes(const struct key_set *set); /* on the heap */
+size_t key_set_bytes(const struct key_set *set);                /* on the heap */
 void key_set_finish(struct key_set *set);
 
 #endif

@@ -155,8 +155,7 @@ static bool members_check(struct why *why, json_t *object, const char *const *kn
     json_t *value;
     if (json_typeof(object) != JSON_OBJECT)
         return refuse(why, "", "wrong_type", "must be an object");
-    json_object_foreach(object, key, value)
-    {
+    json_object_foreach (object, key, value) {
         const char *const *name = known;
         while (*name && !str_equal_c(str_of(*name), key))
             name++;
@@ -166,8 +165,8 @@ static bool members_check(struct why *why, json_t *object, const char *const *kn
     return true;
 }
 
-static const struct member of_blocks = {
-    "blocks", .otherwise = 1, .min = 1, .max = LOTS_JSON_BLOCKS_MAX};
+static const struct member of_blocks = {"blocks", .otherwise = 1, .min = 1,
+                                        .max = LOTS_JSON_BLOCKS_MAX};
 
 static bool lot_count(struct lot_text *lot, struct why *why)
 {
@@ -176,8 +175,7 @@ static bool lot_count(struct lot_text *lot, struct why *why)
     json_t *seller;
     int64_t total = 0, blocks;
     size_t ids_size = 0;
-    json_object_foreach((json_t *)lot->sellers, name, seller)
-    {
+    json_object_foreach ((json_t *)lot->sellers, name, seller) {
         place_set(why, "sellers", name);
         if (!members_check(why, seller, known) || !member_read(why, seller, &of_blocks, &blocks))
             return false;
@@ -218,8 +216,7 @@ static bool sellers_fill(struct lot_text *lot, struct why *why)
     const char *name;
     json_t *seller;
     uint32_t owner = 0, next = 0;
-    json_object_foreach((json_t *)lot->sellers, name, seller)
-    {
+    json_object_foreach ((json_t *)lot->sellers, name, seller) {
         int64_t ask, adder;
         place_set(why, "sellers", name);
         if (!member_read(why, seller, &of_ask, &ask) ||
@@ -250,8 +247,7 @@ static uint32_t owner_by_name(const struct lot_text *lot, struct str name)
     uint32_t owner = 0;
     if (!name.at)
         return LOT_OWNER_NONE;
-    json_object_foreach((json_t *)lot->sellers, seller_name, seller)
-    {
+    json_object_foreach ((json_t *)lot->sellers, seller_name, seller) {
         if (str_equal_c(name, seller_name))
             return owner;
         owner++;
@@ -262,14 +258,13 @@ static uint32_t owner_by_name(const struct lot_text *lot, struct str name)
 static bool workloads_fill(struct lot_text *lot, int64_t fee_bp, struct why *why)
 {
     static const char *const known[] = {"reserve", "k", "kmin", "owner", NULL};
-    static const struct member
-        of_reserve = {"reserve", .min = 0, .max = LOT_SCORE_MAX, .is_needed = true},
-        of_k = {"k", .min = 1, .max = UINT32_MAX, .is_needed = true};
+    static const struct member of_reserve = {"reserve", .min = 0, .max = LOT_SCORE_MAX,
+                                             .is_needed = true},
+                               of_k = {"k", .min = 1, .max = UINT32_MAX, .is_needed = true};
     const char *name;
     json_t *workload;
     uint32_t next = 0;
-    json_object_foreach((json_t *)lot->workloads, name, workload)
-    {
+    json_object_foreach ((json_t *)lot->workloads, name, workload) {
         int64_t reserve, k, kmin;
         const json_t *owner = json_object_get(workload, "owner");
         place_set(why, "workloads", name);
@@ -381,7 +376,7 @@ static void sellers_write(const struct lot_text *lot, struct json_out *out, cons
     const char *name;
     json_t *seller;
     uint32_t owner = 0;
-    json_object_foreach((json_t *)lot->sellers, name, seller)
+    json_object_foreach ((json_t *)lot->sellers, name, seller)
         seller_write(lot, out, name, owner++, column);
     json_object_close(out);
 }

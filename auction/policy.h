@@ -13,10 +13,10 @@
 
 #include "broker/base/must.h"
 
-#define FEE_BP_MAX 10000
-#define BLOCK_DEVICES_MAX 8
-#define PRICE_RISE_MS 60000 /* how long the offer rises when there is no deadline */
-#define LOT_CHOICE_NONE SIZE_MAX
+#define FEE_BP_MAX           10000
+#define BLOCK_DEVICES_MAX    8
+#define PRICE_RISE_MS        60000 /* how long the offer rises when there is no deadline */
+#define LOT_CHOICE_NONE      SIZE_MAX
 #define BENCHMARK_PRICES_MIN 100 /* fewer say too little: the catalogue's price stands in */
 
 /* What is left of an all-in price once the fee is taken out: a lease at this price, with the fee on

@@ -192,9 +192,9 @@ static uint32_t owners_count_blocks(struct lot_clear *lot, const struct lot_sour
         struct lot_owner *owner = rule_owner(lot, block.owner);
         lot->rank_owners[rank] = block.owner;
         if (rank < lot->sold_count)
-            lot->awards[rank] = (struct lot_award){
-                .block = key_index(lot->supply[rank]),
-                .price_uusd_per_hour = block.adder_uusd_per_hour};
+            lot->awards[rank] =
+                (struct lot_award){.block = key_index(lot->supply[rank]),
+                                   .price_uusd_per_hour = block.adder_uusd_per_hour};
         else if (owner->ranked_count == 0)
             continue;
         if (owner->ranked_count++ == 0)
@@ -255,8 +255,7 @@ static int64_t threshold_of(const struct lot_clear *lot, const struct lot_owner 
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         const struct lot_prefix *prefix = &lot->prefixes[middle];
-        int64_t score =
-            prefix->k_total < l ? 0 : others_score(lot, owner, prefix->k_total - l);
+        int64_t score = prefix->k_total < l ? 0 : others_score(lot, owner, prefix->k_total - l);
         if (prefix->k_total < l || score < prefix->r_uusd_per_hour) {
             before = score;
             low = middle + 1;
@@ -279,14 +278,12 @@ static void awards_price(struct lot_clear *lot, int64_t index_uusd_per_hour)
         struct lot_owner *owner = rule_owner(lot, lot->rank_owners[rank]);
         while (lot->prefixes[q].k_total <= rank)
             q++;
-        int64_t theta = owner->placed_count == 1
-                            ? index_uusd_per_hour
-                            : threshold_of(lot, owner, ++owner->sold_count);
+        int64_t theta = owner->placed_count == 1 ? index_uusd_per_hour
+                                                 : threshold_of(lot, owner, ++owner->sold_count);
         award->demand = lot->prefixes[q].demand;
         award->theta_uusd_per_hour = theta;
         award->price_uusd_per_hour = theta - award->price_uusd_per_hour;
         /* The theorem, asserted: nobody is paid less than asked or charged more than reserved. */
-        must(theta >= key_value(lot->supply[rank]) &&
-             theta <= lot->prefixes[q].r_uusd_per_hour);
+        must(theta >= key_value(lot->supply[rank]) && theta <= lot->prefixes[q].r_uusd_per_hour);
     }
 }

@@ -19,15 +19,15 @@ struct lot_source {
     const struct sha256 *seed;
 };
 
-struct lot_owner { /* what the rule knows of one seller while it clears */
-    uint64_t page;                 /* of the lot that it belongs to; any other is stale */
-    int64_t adder_uusd_per_hour;   /* of its first block */
-    uint32_t blocks_count;         /* for the caller: in the whole lot */
-    uint32_t ranked_count;         /* ranks that thresholds look at */
-    uint32_t placed_count;         /* of them, written to own_ranks so far */
-    uint32_t first;                /* where they begin there */
-    uint32_t sold_count;           /* blocks priced so far */
-    uint32_t first_block;          /* for the caller: an index */
+struct lot_owner {               /* what the rule knows of one seller while it clears */
+    uint64_t page;               /* of the lot that it belongs to; any other is stale */
+    int64_t adder_uusd_per_hour; /* of its first block */
+    uint32_t blocks_count;       /* for the caller: in the whole lot */
+    uint32_t ranked_count;       /* ranks that thresholds look at */
+    uint32_t placed_count;       /* of them, written to own_ranks so far */
+    uint32_t first;              /* where they begin there */
+    uint32_t sold_count;         /* blocks priced so far */
+    uint32_t first_block;        /* for the caller: an index */
 };
 
 /* A fresh page for a lot: forgets the owners of the one before. */

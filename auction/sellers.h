@@ -28,8 +28,8 @@ struct sellers { /* zero-initialised is empty */
     uint32_t *table; /* number + 1, or 0; four fifths full at most */
     uint32_t cap, table_cap;
     uint32_t count;
-    uint32_t used_count; /* numbers ever used: all are below */
-    uint32_t free_first; /* number + 1 of the last that left, or 0 */
+    uint32_t used_count;  /* numbers ever used: all are below */
+    uint32_t free_first;  /* number + 1 of the last that left, or 0 */
     uint32_t blocks_most; /* the most blocks that one seller has had since there was none */
 };
 

@@ -13,11 +13,11 @@
 
 #include "broker/base/must.h"
 
-#define METER_MS_MAX      (100LL * 366 * 24 * 3600 * 1000) /* a hundred years: no lease is longer */
-#define METER_PRICE_MAX   ((int64_t)1 << 40)               /* as the auction's scores */
-#define METER_FEE_BP_MAX  10000
-#define PULL_FREE_MS      120000 /* starting is free for this long */
-#define OWNER_END_MIN_MS  60000  /* what an order costs that its owner ends before it ran */
+#define METER_MS_MAX     (100LL * 366 * 24 * 3600 * 1000) /* a hundred years: no lease is longer */
+#define METER_PRICE_MAX  ((int64_t)1 << 40)               /* as the auction's scores */
+#define METER_FEE_BP_MAX 10000
+#define PULL_FREE_MS     120000 /* starting is free for this long */
+#define OWNER_END_MIN_MS 60000  /* what an order costs that its owner ends before it ran */
 
 struct meter_bill {
     int64_t net_uusd;   /* to the operator: floor(price x ms / hour) */

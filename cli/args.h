@@ -13,11 +13,11 @@
 
 #define ARGS_HITS_MAX 128
 
-struct option { /* a table ends with a row without a name */
+struct option {        /* a table ends with a row without a name */
     const char *name;  /* "--gpu" */
     const char *value; /* what to call its value in the help; NULL: it takes none */
     const char *help;
-    char letter;       /* 'f' for -f, or 0 */
+    char letter; /* 'f' for -f, or 0 */
 };
 
 struct args_hit {

@@ -27,9 +27,9 @@ struct call {
 };
 
 struct reply {
-    int status;      /* 0: no answer */
+    int status; /* 0: no answer */
     struct buf body;
-    json_t *json;    /* NULL when it is none */
+    json_t *json; /* NULL when it is none */
 };
 
 /* EXIT_OK for 2xx, also when --curl printed the call instead (then reply.status is 0 and

@@ -30,9 +30,9 @@ enum cli_exit {
 struct cli {
     struct settings settings;
     bool is_json;
-    bool is_curl;  /* print the call instead of making it */
-    bool is_yes;   /* do not ask */
-    bool can_ask;  /* a person is there to answer */
+    bool is_curl; /* print the call instead of making it */
+    bool is_yes;  /* do not ask */
+    bool can_ask; /* a person is there to answer */
     bool has_color;
 };
 

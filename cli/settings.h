@@ -29,8 +29,8 @@ struct settings {
     char current[64];
     struct settings_context contexts[SETTINGS_CONTEXTS_MAX];
     size_t contexts_count;
-    char url[SETTINGS_TEXT_SIZE];     /* what holds for this call; never ends in a slash */
-    char api_key[SETTINGS_KEY_SIZE];  /* "" when there is none */
+    char url[SETTINGS_TEXT_SIZE];    /* what holds for this call; never ends in a slash */
+    char api_key[SETTINGS_KEY_SIZE]; /* "" when there is none */
 };
 
 /* `context` and `url` come from options and may be NULL. False: `ret_why` is a sentence. */

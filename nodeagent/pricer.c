@@ -104,8 +104,7 @@ static void talk_write(struct talk *talk)
 {
     ssize_t n = write(talk->in_fd, talk->question.at, talk->question.len);
     if (n > 0)
-        talk->question =
-            (struct str){talk->question.at + n, talk->question.len - (size_t)n};
+        talk->question = (struct str){talk->question.at + n, talk->question.len - (size_t)n};
     if (talk->question.len == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
         close(talk->in_fd);
         talk->in_fd = -1;

@@ -8,11 +8,11 @@
 
 #include "broker/base/json.h"
 
-#define DAY_MINUTES       1440
-#define PERCENT_MAX       1000
-#define KWH_UUSD_MAX      100000000
-#define WATTS_MAX         100000
-#define EVERY_S_DEFAULT   30
+#define DAY_MINUTES        1440
+#define PERCENT_MAX        1000
+#define KWH_UUSD_MAX       100000000
+#define WATTS_MAX          100000
+#define EVERY_S_DEFAULT    30
 #define TIMEOUT_MS_DEFAULT 1000
 
 struct reading {
@@ -192,8 +192,8 @@ static void program_read(struct reading *reading, const json_t *program, struct 
 
 bool pricing_parse(struct str json, struct pricing *ret_pricing, char ret_why[256])
 {
-    static const char *const names[] = {"schedule", "energy", "utilisation", "program",
-                                        "every_s",  NULL};
+    static const char *const names[] = {"schedule", "energy",  "utilisation",
+                                        "program",  "every_s", NULL};
     const struct bounds percent = {"percent", 1, PERCENT_MAX, 0};
     const struct bounds every = {"every_s", 1, 3600, EVERY_S_DEFAULT};
     struct reading reading = {.why = ret_why};
@@ -226,8 +226,8 @@ static bool window_is_open(const struct price_window *window, const struct price
            (was_yesterday && moment->minute < end);
 }
 
-static int64_t windows_value(const struct price_windows *windows,
-                             const struct price_moment *moment, int64_t outside)
+static int64_t windows_value(const struct price_windows *windows, const struct price_moment *moment,
+                             int64_t outside)
 {
     for (size_t i = 0; i < windows->count; i++)
         if (window_is_open(&windows->at[i], moment))

@@ -74,8 +74,12 @@ const char *clock_format(int64_t at_us, char buf[32])
         int count;
         char behind;
     } parts[] = {
-        {year, 4, '-'},           {month, 2, '-'},           {day_of_month, 2, 'T'},
-        {in_day / 3600, 2, ':'},  {in_day / 60 % 60, 2, ':'}, {in_day % 60, 2, '.'},
+        {year, 4, '-'},
+        {month, 2, '-'},
+        {day_of_month, 2, 'T'},
+        {in_day / 3600, 2, ':'},
+        {in_day / 60 % 60, 2, ':'},
+        {in_day % 60, 2, '.'},
         {ms - second * 1000, 3, 'Z'},
     };
     char *at = buf;

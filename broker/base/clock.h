@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-int64_t clock_now_us(void);      /* wall clock, for stamps people read; never for durations */
-int64_t clock_mono_ms(void);     /* CLOCK_BOOTTIME: goes on while the machine sleeps */
+int64_t clock_now_us(void);  /* wall clock, for stamps people read; never for durations */
+int64_t clock_mono_ms(void); /* CLOCK_BOOTTIME: goes on while the machine sleeps */
 int64_t clock_mono_us(void);
 
 /* RFC 3339 UTC with milliseconds, "2026-11-21T01:42:19.123Z"; `buf` holds 32 bytes. */

@@ -1,9 +1,12 @@
 #include "broker/base/err.h"
 
 static const struct err_info infos[ERR_COUNT] = {
-#define ERR(code, http, slug_, title_, retryable, suggestion_)                             \
-    [ERR_##code] = {.http_status = (http), .slug = (slug_), .title = (title_),             \
-                    .is_retryable = (retryable), .suggestion = (suggestion_)},
+#define ERR(code, http, slug_, title_, retryable, suggestion_) \
+    [ERR_##code] = {.http_status = (http),                     \
+                    .slug = (slug_),                           \
+                    .title = (title_),                         \
+                    .is_retryable = (retryable),               \
+                    .suggestion = (suggestion_)},
 #include "broker/base/err.def"
 #undef ERR
 };

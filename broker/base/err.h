@@ -20,7 +20,7 @@ enum err_code {
 
 struct err_info {
     int http_status;
-    const char *slug;       /* `code` of the problem and last part of its `type` URI */
+    const char *slug; /* `code` of the problem and last part of its `type` URI */
     const char *title;
     bool is_retryable;
     const char *suggestion; /* what to do next, one sentence */

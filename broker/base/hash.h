@@ -28,9 +28,15 @@ void sha256_run_add(struct sha256_run *run, const void *bytes, size_t len);
 struct sha256 sha256_run_end(struct sha256_run *run);
 bool sha256_equal(const struct sha256 *a, const struct sha256 *b); /* constant time */
 
-struct ed25519_public { uint8_t bytes[32]; };
-struct ed25519_secret { uint8_t bytes[64]; }; /* libsodium's seed | public */
-struct ed25519_signature { uint8_t bytes[64]; };
+struct ed25519_public {
+    uint8_t bytes[32];
+};
+struct ed25519_secret {
+    uint8_t bytes[64];
+}; /* libsodium's seed | public */
+struct ed25519_signature {
+    uint8_t bytes[64];
+};
 
 void ed25519_from_seed(const uint8_t seed[32], struct ed25519_public *ret_public,
                        struct ed25519_secret *ret_secret);

@@ -18,25 +18,25 @@ struct uuid {
 };
 
 /* Two ids of different entities must not compile when swapped. */
-#define ID_TYPES(X)              \
-    X(account_id, "acct")        \
-    X(api_key_id, "key")         \
-    X(workload_id, "wl")         \
-    X(replica_id, "rep")         \
-    X(lease_id, "lse")           \
-    X(node_id, "node")           \
-    X(device_id, "dev")          \
-    X(request_id, "req")         \
+#define ID_TYPES(X)       \
+    X(account_id, "acct") \
+    X(api_key_id, "key")  \
+    X(workload_id, "wl")  \
+    X(replica_id, "rep")  \
+    X(lease_id, "lse")    \
+    X(node_id, "node")    \
+    X(device_id, "dev")   \
+    X(request_id, "req")  \
     X(token_id, "tok")
 
 #define ID_TEXT_SIZE 40 /* prefix <= 8, '_', 26 characters, NUL, rounded up */
 
-#define ID_DECLARE(type, prefix)                                                           \
-    struct type {                                                                          \
-        struct uuid u;                                                                     \
-    };                                                                                     \
-    struct type type##_new(void);                                                          \
-    const char *type##_text(struct type id, char buf[ID_TEXT_SIZE]);                       \
+#define ID_DECLARE(type, prefix)                                     \
+    struct type {                                                    \
+        struct uuid u;                                               \
+    };                                                               \
+    struct type type##_new(void);                                    \
+    const char *type##_text(struct type id, char buf[ID_TEXT_SIZE]); \
     MUST_USE bool type##_parse(struct str text, struct type *ret_id);
 ID_TYPES(ID_DECLARE)
 #undef ID_DECLARE

@@ -13,9 +13,9 @@
 #include "broker/base/must.h"
 #include "broker/base/str.h"
 
-#define MONEY_MAX ((int64_t)1 << 53)
+#define MONEY_MAX   ((int64_t)1 << 53)
 #define MS_PER_HOUR 3600000LL
-#define FEE_BP_ONE 10000LL /* basis points in one */
+#define FEE_BP_ONE  10000LL /* basis points in one */
 
 /* False (ret untouched) when |result| would exceed MONEY_MAX. */
 MUST_USE bool money_add(int64_t a_uusd, int64_t b_uusd, int64_t *ret_uusd);

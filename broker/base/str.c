@@ -157,8 +157,7 @@ bool hex_decode(struct str hex, uint8_t *ret_bytes, size_t len)
 
 size_t base64url_encode(const uint8_t *bytes, size_t len, char *ret)
 {
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     char *at = ret;
     for (; len >= 3; len -= 3, bytes += 3) {
         uint32_t bits = (uint32_t)bytes[0] << 16 | (uint32_t)bytes[1] << 8 | bytes[2];

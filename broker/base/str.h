@@ -20,7 +20,7 @@ struct str {
 };
 
 #define STR(literal) ((struct str){.at = (literal), .len = sizeof(literal) - 1})
-#define STR_NONE ((struct str){.at = NULL, .len = 0})
+#define STR_NONE     ((struct str){.at = NULL, .len = 0})
 /* For printf("%.*s", STR_ARG(s)). */
 #define STR_ARG(s) (int)(s).len, ((s).at ? (s).at : "")
 
@@ -42,7 +42,7 @@ static inline bool str_equal_c(struct str a, const char *c_string)
 
 int str_compare(struct str a, struct str b); /* bytewise; shorter first on a common prefix */
 bool str_starts_with(struct str s, struct str prefix);
-struct str str_trim(struct str s);           /* without blanks and tabs at either end */
+struct str str_trim(struct str s); /* without blanks and tabs at either end */
 /* Cuts `rest` at the first `separator`: returns what stood before it and moves `rest` behind it.
  * Without a separator returns all and sets `rest` to STR_NONE. */
 struct str str_cut(struct str *rest, char separator);

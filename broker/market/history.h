@@ -20,10 +20,10 @@ struct history_config { /* copied; strings must outlive the thread */
     const char *market;
     const char *holder;
     const char *address;
-    int64_t every_ms;   /* 1000: time between turns */
-    int64_t seconds_ms; /* how long candles of a second and idle lot-rounds are kept */
-    int64_t minutes_ms; /* how long candles of a minute are kept */
-    int64_t sample_ms;  /* 10000: between two looks at ladders and at what is on offer */
+    int64_t every_ms;      /* 1000: time between turns */
+    int64_t seconds_ms;    /* how long candles of a second and idle lot-rounds are kept */
+    int64_t minutes_ms;    /* how long candles of a minute are kept */
+    int64_t sample_ms;     /* 10000: between two looks at ladders and at what is on offer */
     int64_t sealed_age_ms; /* samples are shown when they are as old as this */
 };
 

@@ -56,7 +56,7 @@ struct round_award {
     const struct supply_pool *pool;
     int64_t theta_uusd_per_hour, price_uusd_per_hour, adder_uusd_per_hour;
     bool is_price_set_by_ask; /* of a loser: see auction/losers.h */
-    int replica_row; /* set by the commit: which of the locked replicas it is for */
+    int replica_row;          /* set by the commit: which of the locked replicas it is for */
 };
 
 struct round_clearing {

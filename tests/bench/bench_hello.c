@@ -72,8 +72,7 @@ static void *hello_run(void *data)
     h2o_context_init(&thread->context, loop, &config);
     thread->accept.ctx = &thread->context;
     thread->accept.hosts = config.hosts;
-    h2o_socket_t *listener =
-        h2o_evloop_socket_create(loop, thread->fd, H2O_SOCKET_FLAG_DONT_READ);
+    h2o_socket_t *listener = h2o_evloop_socket_create(loop, thread->fd, H2O_SOCKET_FLAG_DONT_READ);
     listener->data = thread;
     h2o_socket_read_start(listener, hello_accept);
     for (;;)

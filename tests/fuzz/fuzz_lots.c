@@ -20,7 +20,7 @@ static bool lot_is_small(const json_t *lot)
 {
     const char *name;
     json_t *seller;
-    json_object_foreach(json_object_get(lot, "sellers"), name, seller)
+    json_object_foreach (json_object_get(lot, "sellers"), name, seller)
         if (json_i64(seller, "blocks", 1) > BLOCKS_MAX)
             return false;
     return true;
@@ -32,7 +32,7 @@ static bool is_small(struct str text)
     json_t *root = json_parse(text, why, sizeof(why)), *lot;
     bool is_good = root == NULL || lot_is_small(root);
     size_t i;
-    json_array_foreach(root, i, lot)
+    json_array_foreach (root, i, lot)
         is_good = is_good && lot_is_small(lot);
     json_decref(root);
     return is_good;
@@ -43,7 +43,7 @@ static int64_t sum_of(const json_t *numbers)
     int64_t sum = 0;
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)numbers, name, value)
+    json_object_foreach ((json_t *)numbers, name, value)
         sum += json_integer_value(value);
     return sum;
 }
@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size_t i;
         if (json_is_object(results))
             result_check(results);
-        json_array_foreach(results, i, result)
+        json_array_foreach (results, i, result)
             result_check(result);
         json_decref(results);
     } else {

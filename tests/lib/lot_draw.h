@@ -17,12 +17,12 @@
 #define DRAWN_DEMANDS_MAX 600
 #define DRAWN_OWNERS_MAX  64
 #define DRAWN_ID_SIZE     10 /* "s63/2999" */
-#define DRAWN_STEP        4 /* prices are multiples, so that a step of one lies between any two */
+#define DRAWN_STEP        4  /* prices are multiples, so that a step of one lies between any two */
 
 struct draw_shape {
     uint32_t blocks_max, demands_max, owners_max, k_max;
-    int64_t price_steps;      /* fewer make more ties */
-    unsigned self_percent;    /* workloads whose owner may sell here */
+    int64_t price_steps;   /* fewer make more ties */
+    unsigned self_percent; /* workloads whose owner may sell here */
     bool has_adders;
     bool has_adders_per_block; /* in lots without gangs; else one adder for all of an owner's */
 };
@@ -110,7 +110,9 @@ static inline void lot_draw(struct prop *p, const struct draw_shape *shape, stru
                          : LOT_OWNER_NONE,
             .r_uusd_per_hour = draw_price(p, shape),
             .k = k,
-            .kmin = is_loose ? 1 : is_gang ? k : (uint32_t)prop_range(p, 1, k),
+            .kmin = is_loose  ? 1
+                    : is_gang ? k
+                              : (uint32_t)prop_range(p, 1, k),
         };
     }
 }
@@ -140,11 +142,11 @@ static inline void lot_copy(const struct lot_drawn *from, struct lot_drawn *to)
 /* The slow rule --------------------------------------------------------------------------------*/
 
 struct slow_lot {
-    uint32_t order[DRAWN_BLOCKS_MAX];   /* blocks by (score, hash) */
-    int64_t scores[DRAWN_BLOCKS_MAX];   /* by position in the input */
+    uint32_t order[DRAWN_BLOCKS_MAX]; /* blocks by (score, hash) */
+    int64_t scores[DRAWN_BLOCKS_MAX]; /* by position in the input */
     struct sha256 block_hashes[DRAWN_BLOCKS_MAX];
     struct sha256 demand_hashes[DRAWN_DEMANDS_MAX];
-    uint32_t walk[DRAWN_DEMANDS_MAX];   /* admitted demands by (r descending, hash) */
+    uint32_t walk[DRAWN_DEMANDS_MAX]; /* admitted demands by (r descending, hash) */
     uint32_t walk_count;
     uint32_t k_after[DRAWN_DEMANDS_MAX]; /* K behind each of the walk */
     uint32_t got[DRAWN_DEMANDS_MAX];     /* by position in the input */
@@ -229,8 +231,7 @@ static inline void slow_clear(const struct lot_input *input, struct slow_lot *re
 {
     slow_hash(input, ret);
     for (uint32_t i = 0; i < input->blocks_count; i++)
-        ret->scores[i] =
-            input->blocks[i].ask_uusd_per_hour + input->blocks[i].adder_uusd_per_hour;
+        ret->scores[i] = input->blocks[i].ask_uusd_per_hour + input->blocks[i].adder_uusd_per_hour;
     slow_walk(input, ret);
 }
 

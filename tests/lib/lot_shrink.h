@@ -49,12 +49,12 @@ static inline bool lot_breaks(lot_property *property, const struct prop *p,
 enum shrink_move {
     SHRINK_BLOCK = 1, /* drop one */
     SHRINK_DEMAND,
-    SHRINK_K,         /* halve one */
+    SHRINK_K, /* halve one */
     SHRINK_KMIN,
     SHRINK_RESERVE,
-    SHRINK_ASK,       /* of all blocks of one owner */
-    SHRINK_ADDER,     /* none */
-    SHRINK_OWNER,     /* a workload of somebody who does not sell */
+    SHRINK_ASK,   /* of all blocks of one owner */
+    SHRINK_ADDER, /* none */
+    SHRINK_OWNER, /* a workload of somebody who does not sell */
     SHRINK_END,
 };
 
@@ -121,9 +121,8 @@ static inline bool shrink_apply(struct lot_drawn *lot, enum shrink_move move, ui
 static inline bool shrink_once(lot_property *property, const struct prop *p, struct lot_drawn *lot)
 {
     static struct lot_drawn smaller;
-    uint32_t places = lot->input.blocks_count > lot->input.demands_count
-                          ? lot->input.blocks_count
-                          : lot->input.demands_count;
+    uint32_t places = lot->input.blocks_count > lot->input.demands_count ? lot->input.blocks_count
+                                                                         : lot->input.demands_count;
     for (enum shrink_move move = SHRINK_BLOCK; move < SHRINK_END; move++)
         for (uint32_t at = places; at-- > 0;) {
             lot_copy(lot, &smaller);
@@ -192,12 +191,12 @@ static inline void lot_blame(lot_property *property, const struct prop *p, struc
     abort(); /* it broke only once */
 }
 
-static inline void lots_hold(const struct draw_shape *shape, uint64_t cases,
-                             lot_property *property)
+static inline void lots_hold(const struct draw_shape *shape, uint64_t cases, lot_property *property)
 {
     static struct lot_drawn drawn;
     bool is_short = getenv("CASES_MAX") != NULL; /* asked only whether it breaks, not by what */
-    PROP_FOR(p, cases) {
+    PROP_FOR(p, cases)
+    {
         lot_draw(&p, shape, &drawn);
         if (is_short)
             property(&p, &drawn);

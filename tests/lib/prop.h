@@ -18,9 +18,9 @@
 #include <stdlib.h>
 
 struct prop {
-    uint64_t seed;  /* of this case */
+    uint64_t seed; /* of this case */
     uint64_t state;
-    uint64_t left;  /* cases still to run, this one included */
+    uint64_t left; /* cases still to run, this one included */
 };
 
 static inline uint64_t prop_env(const char *name, uint64_t otherwise)
@@ -77,13 +77,13 @@ static inline bool prop_chance(struct prop *p, unsigned percent)
 
 #define PROP_FOR(p, cases) for (struct prop p = prop_start(cases); p.left > 0; prop_next(&p))
 
-#define prop_check(p, condition)                                                            \
-    do {                                                                                    \
-        if (!(condition)) {                                                                 \
-            fprintf(stderr, "%s:%d: SEED=%llu breaks %s\n", __FILE__, __LINE__,             \
-                    (unsigned long long)(p)->seed, #condition);                             \
-            abort();                                                                        \
-        }                                                                                   \
+#define prop_check(p, condition)                                                \
+    do {                                                                        \
+        if (!(condition)) {                                                     \
+            fprintf(stderr, "%s:%d: SEED=%llu breaks %s\n", __FILE__, __LINE__, \
+                    (unsigned long long)(p)->seed, #condition);                 \
+            abort();                                                            \
+        }                                                                       \
     } while (0)
 
 #endif

@@ -52,6 +52,7 @@ SEEDED = [
     ("slugs", "openapi.yaml", "components: {schemas: {Problem: {properties: {code: {enum: [a, b]}}}}}\n"),
     ("slugs", "broker/base/err.def", 'ERR(A, 400, "a", "A", false, "b")\nERR(B, 400, "c", "A", false, "b")\n'),
     ("words", "broker/market/w.c", "int job_count;\n"),
+    ("format", "api/g.c", "int  a;\n"),
     ("nothing_left_over", "api/t.c", "/* TO" "DO later */\n"),
 ]
 # Things that look like violations and are none.
@@ -76,6 +77,7 @@ class TidyTest(unittest.TestCase):
             self.write(path, text)
         os.makedirs(os.path.join(self.root, "tests/lint"))
         shutil.copy(os.path.join(HERE, "layers.txt"), os.path.join(self.root, "tests/lint/layers.txt"))
+        shutil.copy(os.path.join(HERE, "../../.clang-format"), self.root)
 
     def write(self, path, text):
         full = os.path.join(self.root, path)

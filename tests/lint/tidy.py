@@ -9,6 +9,7 @@ layers.txt. A line may be excused from a ban by a comment that says why: `/* lin
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ LINE_COLUMNS_MAX = 100
 PARAMETERS_MAX = 5
 NESTING_MAX = 3
 ALLOW = "lint: allow"
+CLANG_FORMAT = 14
 
 BANNED = re.compile(
     r"\b(strcpy|strcat|sprintf|vsprintf|atoi|atol|strtok|gmtime|localtime|gets|"
@@ -305,6 +307,22 @@ def rule_words(tree):
     yield from lines_matching(tree, paths, SYNONYMS, "'{}' is not a word of the glossary")
 
 
+def rule_format(tree):
+    """As ./dev fmt leaves it. Other versions of clang-format than Debian's lay some lines out in another way."""
+    program = shutil.which("clang-format")
+    version = "" if program is None else subprocess.run([program, "--version"], capture_output=True, text=True,
+                                                        check=True).stdout
+    if f"version {CLANG_FORMAT}." not in version:
+        print(f"lint: there is no clang-format {CLANG_FORMAT} here, so the format of lines was not looked at")
+        return
+    if not tree.c_files():
+        return
+    found = subprocess.run([program, "--dry-run", *tree.c_files()], cwd=tree.root, capture_output=True, text=True,
+                           check=True).stderr
+    for path, line in re.findall(r"^([^:\n]+):(\d+):\d+: warning: ", found, flags=re.M):
+        yield path, int(line), "not as ./dev fmt would have it"
+
+
 def rule_nothing_left_over(tree):
     pattern = re.compile(r"\b(TODO|FIXME|XXX)\b")
     for path in tree.ending(".c", ".h", ".sql", ".py", ".yaml", ".md", ".def"):
@@ -320,7 +338,7 @@ RULES = [
     rule_banned, rule_floats, rule_whitespace, rule_headers_say_what, rule_long_files_tell_their_story,
     rule_dead_headers, rule_sql_has_a_home, rule_links, rule_paths_in_docs,
     rule_migrations, rule_slugs, rule_words,
-    rule_nothing_left_over,
+    rule_nothing_left_over, rule_format,
 ]
 
 

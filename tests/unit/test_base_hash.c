@@ -50,8 +50,8 @@ static void ed25519_is_that_of_rfc_8032(void **state)
     uint8_t seed[32];
     struct ed25519_public key;
     struct ed25519_secret secret;
-    assert_true(hex_decode(
-        STR("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"), seed, 32));
+    assert_true(hex_decode(STR("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"),
+                           seed, 32));
     ed25519_from_seed(seed, &key, &secret);
     assert_hex(key.bytes, 32, "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
     struct ed25519_signature signature = ed25519_sign(&secret, "", 0);

@@ -13,10 +13,24 @@ static void odd_texts_are_refused_with_a_place(void **state)
 {
     (void)state;
     static const struct str bad[] = {
-        {NULL, 0}, STR(""), STR("{"), STR("{\"a\":1,\"a\":2}"), STR("{\"a\":1} x"), STR("{a:1}"),
-        STR("[1,]"), STR("[01]"), STR("[9223372036854775808]"), STR("[\"\\u0000\"]"),
-        STR("[\"a\0b\"]"), STR("[\"\xff\"]"), STR("[1e999]"), STR("['a']"), STR("[NaN]"),
-        STR("[\"\\ud800\"]"), STR("// c\n[]"), STR("[\"a\nb\"]"),
+        {NULL, 0},
+        STR(""),
+        STR("{"),
+        STR("{\"a\":1,\"a\":2}"),
+        STR("{\"a\":1} x"),
+        STR("{a:1}"),
+        STR("[1,]"),
+        STR("[01]"),
+        STR("[9223372036854775808]"),
+        STR("[\"\\u0000\"]"),
+        STR("[\"a\0b\"]"),
+        STR("[\"\xff\"]"),
+        STR("[1e999]"),
+        STR("['a']"),
+        STR("[NaN]"),
+        STR("[\"\\ud800\"]"),
+        STR("// c\n[]"),
+        STR("[\"a\nb\"]"),
         STR("[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]"),
     };
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
@@ -97,9 +111,11 @@ static void the_writer_keeps_the_commas(void **state)
 static void any_bytes_come_out_as_valid_json(void **state)
 {
     (void)state;
-    static const char tricky[] = {'"', '\\', 0x1f, 0x7f, '\xc0', '\xc2', '\xe0', '\xed', '\xef',
-                                  '\xf0', '\xf4', '\xf5', '\x80', '\x8f', '\x90', '\xa0', '\xbf'};
-    PROP_FOR(p, 30000) {
+    static const char tricky[] = {'"',    '\\',   0x1f,   0x7f,   '\xc0', '\xc2',
+                                  '\xe0', '\xed', '\xef', '\xf0', '\xf4', '\xf5',
+                                  '\x80', '\x8f', '\x90', '\xa0', '\xbf'};
+    PROP_FOR(p, 30000)
+    {
         char bytes[12], why[120];
         size_t len = (size_t)prop_range(&p, 0, sizeof(bytes));
         for (size_t i = 0; i < len; i++)

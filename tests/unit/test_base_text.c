@@ -94,7 +94,8 @@ static void formatting_says_when_it_does_not_fit(void **state)
 static void hex_and_base64url_read_back(void **state)
 {
     (void)state;
-    PROP_FOR(p, 3000) {
+    PROP_FOR(p, 3000)
+    {
         uint8_t bytes[40], back[40];
         char hex[81], text[57];
         size_t len = (size_t)prop_range(&p, 0, 40);
@@ -129,10 +130,25 @@ static void money_is_read_to_the_micro_dollar(void **state)
 {
     (void)state;
     static const struct usd_case cases[] = {
-        {"0.35", 350000}, {"12", 12000000}, {"0.000001", 1}, {"1.5", 1500000},
-        {"007.10", 7100000}, {"9007199254.740992", MONEY_MAX}, {"9007199254.740993", -1},
-        {"99999999999999999999", -1}, {"", -1}, {".5", -1}, {"5.", -1}, {"1.0000001", -1},
-        {"-1", -1}, {"+1", -1}, {" 1", -1}, {"1,5", -1}, {"1.2.3", -1}, {"1e2", -1}, {".", -1},
+        {"0.35", 350000},
+        {"12", 12000000},
+        {"0.000001", 1},
+        {"1.5", 1500000},
+        {"007.10", 7100000},
+        {"9007199254.740992", MONEY_MAX},
+        {"9007199254.740993", -1},
+        {"99999999999999999999", -1},
+        {"", -1},
+        {".5", -1},
+        {"5.", -1},
+        {"1.0000001", -1},
+        {"-1", -1},
+        {"+1", -1},
+        {" 1", -1},
+        {"1,5", -1},
+        {"1.2.3", -1},
+        {"1e2", -1},
+        {".", -1},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         int64_t uusd = 42;
@@ -147,7 +163,8 @@ static void money_is_read_to_the_micro_dollar(void **state)
     assert_string_equal(money_format_usd(-500000, text), "-0.50");
     assert_string_equal(money_format_usd(0, text), "0.00");
     assert_string_equal(money_format_usd(INT64_MIN, text), "-9223372036854.775808");
-    PROP_FOR(p, 5000) {
+    PROP_FOR(p, 5000)
+    {
         int64_t uusd = prop_range(&p, 0, prop_chance(&p, 50) ? 3000000 : MONEY_MAX), back;
         prop_check(&p, money_parse_usd(str_of(money_format_usd(uusd, text)), &back));
         prop_check(&p, back == uusd);
@@ -190,7 +207,8 @@ static void ids_rise_and_read_back(void **state)
     assert_true(memcmp(last.bytes, uuid_v7().bytes, 16) < 0);
     clock_fake(-1, -1);
 
-    PROP_FOR(p, 3000) {
+    PROP_FOR(p, 3000)
+    {
         char text[ID_TEXT_SIZE], plain[ID_TEXT_SIZE];
         struct workload_id id, back;
         struct uuid plain_back;
@@ -215,15 +233,19 @@ static void ids_have_one_spelling(void **state)
     assert_string_equal(uuid_text(id.u, text), "ffffffff-ffff-ffff-ffff-ffffffffffff");
     static const char *const bad[] = {
         "lse_80000000000000000000000000", /* beyond 128 bits */
-        "wl_00000000000000000000000001",  "lse-00000000000000000000000001",
-        "lse_0000000000000000000000000l", "lse_0000000000000000000000000A",
-        "lse_0000000000000000000000001",  "lse_000000000000000000000000001",
-        "",                               "lse_",
+        "wl_00000000000000000000000001",
+        "lse-00000000000000000000000001",
+        "lse_0000000000000000000000000l",
+        "lse_0000000000000000000000000A",
+        "lse_0000000000000000000000001",
+        "lse_000000000000000000000000001",
+        "",
+        "lse_",
     };
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
         assert_false(lease_id_parse(str_of(bad[i]), &id));
-    assert_false(lease_id_parse(
-        (struct str){.at = "lse_0000000000000000000000000\0", .len = 30}, &id));
+    assert_false(
+        lease_id_parse((struct str){.at = "lse_0000000000000000000000000\0", .len = 30}, &id));
     assert_false(uuid_parse(STR("ffffffff-ffff-ffff-ffff-fffffffffff"), &uuid));
     assert_false(uuid_parse(STR("ffffffff-ffff-ffff-ffff-fffffffffffg"), &uuid));
     assert_false(uuid_parse(STR("fffffffff-fff-ffff-ffff-ffffffffffff"), &uuid));

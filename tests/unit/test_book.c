@@ -95,8 +95,8 @@ static void adder_change(struct prop *p)
         return;
     struct book_block *block = &model.blocks[prop_range(p, 0, model.blocks_count - 1)];
     prop_check(p, book_adder_change(&book, lot, block->id, DRAWN_STEP) == BOOK_DONE);
-    prop_check(p, book_adder_change(&book, lot, block->id, block->adder_uusd_per_hour) ==
-                      BOOK_DONE);
+    prop_check(p,
+               book_adder_change(&book, lot, block->id, block->adder_uusd_per_hour) == BOOK_DONE);
 }
 
 static void demand_put(struct prop *p)
@@ -132,9 +132,9 @@ static void demand_drop(struct prop *p)
 
 static void anything_change(struct prop *p)
 {
-    static void (*const changes[])(struct prop *p) = {block_add, block_add, block_drop, ask_change,
-                                                      adder_change, demand_put, demand_put,
-                                                      demand_drop};
+    static void (*const changes[])(struct prop * p) = {block_add,  block_add,    block_drop,
+                                                       ask_change, adder_change, demand_put,
+                                                       demand_put, demand_drop};
     changes[prop_range(p, 0, ARRAY_COUNT(changes) - 1)](p);
 }
 
@@ -217,7 +217,8 @@ static void book_open(struct prop *p)
 static void it_clears_what_stands_as_a_lot_sorted_from_nothing(void **state)
 {
     (void)state;
-    PROP_FOR(p, 300) {
+    PROP_FOR(p, 300)
+    {
         book_open(&p);
         uint32_t loaded = (uint32_t)prop_range(&p, 0, prop_chance(&p, 30) ? BLOCKS_MAX : 20);
         if (prop_chance(&p, 50))
@@ -338,10 +339,13 @@ static void bad_workloads_are_refused_by_name(void **state)
         int64_t r;
         uint32_t k, kmin;
     } cases[] = {
-        {BOOK_LOT_UNKNOWN, 1, 5, 1, 1},    {BOOK_RESERVE_BAD, 0, -1, 1, 1},
+        {BOOK_LOT_UNKNOWN, 1, 5, 1, 1},
+        {BOOK_RESERVE_BAD, 0, -1, 1, 1},
         {BOOK_RESERVE_BAD, 0, LOT_SCORE_MAX + 1, 1, 1},
-        {BOOK_K_BAD, 0, 5, 0, 0},          {BOOK_KMIN_BAD, 0, 5, 1, 0},
-        {BOOK_KMIN_BAD, 0, 5, 1, 2},       {BOOK_DONE, 0, LOT_SCORE_MAX, UINT32_MAX, 1},
+        {BOOK_K_BAD, 0, 5, 0, 0},
+        {BOOK_KMIN_BAD, 0, 5, 1, 0},
+        {BOOK_KMIN_BAD, 0, 5, 1, 2},
+        {BOOK_DONE, 0, LOT_SCORE_MAX, UINT32_MAX, 1},
         {BOOK_DONE, 0, 0, 3, 3},
     };
     book_start(&book, 1);
@@ -370,8 +374,10 @@ static void a_change_of_ask_names_each_block_of_the_seller_once(void **state)
         int64_t ask;
         struct uuid ids[2];
     } cases[] = {
-        {BOOK_LOT_UNKNOWN, 1, 7, 2, 50, {a, b}}, {BOOK_ASK_PARTIAL, 0, 9, 1, 50, {a}},
-        {BOOK_ASK_PARTIAL, 0, 7, 1, 50, {a}},    {BOOK_ASK_PARTIAL, 0, 7, 2, 50, {a, a}},
+        {BOOK_LOT_UNKNOWN, 1, 7, 2, 50, {a, b}},
+        {BOOK_ASK_PARTIAL, 0, 9, 1, 50, {a}},
+        {BOOK_ASK_PARTIAL, 0, 7, 1, 50, {a}},
+        {BOOK_ASK_PARTIAL, 0, 7, 2, 50, {a, a}},
         {BOOK_ASK_PARTIAL, 0, 7, 2, 50, {a, other}},
         {BOOK_ID_UNKNOWN, 0, 7, 2, 50, {a, nobody}},
         {BOOK_ASK_BAD, 0, 7, 2, 0, {a, b}},
@@ -468,7 +474,8 @@ static void a_set_of_keys_stays_in_order(void **state)
 {
     (void)state;
     static uint64_t keys[4000];
-    PROP_FOR(p, 60) {
+    PROP_FOR(p, 60)
+    {
         struct key_set set = {.count = 0};
         uint32_t count = 0, serial = 0;
         int64_t steps = prop_chance(&p, 50) ? 3 : (int64_t)1 << 40;

@@ -119,7 +119,8 @@ static const struct carve_group *group_at(const struct carve_input *input, uint3
 static void every_device_is_in_one_block_of_its_group(void **state)
 {
     (void)state;
-    PROP_FOR(p, 10000) {
+    PROP_FOR(p, 10000)
+    {
         struct draw draw;
         draw_any(&p, &draw);
         struct cut cut = cut_of(&draw.input);
@@ -146,7 +147,8 @@ static void every_device_is_in_one_block_of_its_group(void **state)
 static void merging_buddies_undoes_all_splits(void **state)
 {
     (void)state;
-    PROP_FOR(p, 10000) {
+    PROP_FOR(p, 10000)
+    {
         struct draw draw;
         draw_any(&p, &draw);
         struct cut cut = cut_of(&draw.input);
@@ -176,7 +178,8 @@ static void merging_buddies_undoes_all_splits(void **state)
 static void the_order_of_groups_does_not_matter(void **state)
 {
     (void)state;
-    PROP_FOR(p, 10000) {
+    PROP_FOR(p, 10000)
+    {
         struct draw draw;
         draw_any(&p, &draw);
         struct cut cut = cut_of(&draw.input), again = cut_of(&draw.input);
@@ -214,8 +217,7 @@ static int64_t slow_kept(const struct carve_counts *counts, uint32_t size)
     return kept < counts->wanted[size] ? kept : counts->wanted[size];
 }
 
-static uint32_t slow_halves(const struct carve_counts *counts, const struct cut *cut,
-                            uint32_t size)
+static uint32_t slow_halves(const struct carve_counts *counts, const struct cut *cut, uint32_t size)
 {
     uint32_t halves = 0, blocks = cut_sized(cut, size);
     int64_t devices = 0, smaller_wanted = 0, sizes = 0;
@@ -286,7 +288,8 @@ static void slow_halve_best(const struct carve_input *input, struct cut *cut, ui
 static void agrees_with_the_slow_model(void **state)
 {
     (void)state;
-    PROP_FOR(p, 5000) {
+    PROP_FOR(p, 5000)
+    {
         struct draw draw;
         draw_any(&p, &draw);
         struct cut cut = cut_of(&draw.input), slow;
@@ -375,10 +378,8 @@ static struct cut row_cut(const struct row *row, struct carve_group groups[6])
         .groups = groups, .groups_count = 6, .nodes_count = 6, .counts = row->counts};
     uint32_t first = 0;
     for (uint32_t i = 0; i < 6; i++) {
-        groups[i] = (struct carve_group){.id = str_of(ids[i]),
-                                         .node = i,
-                                         .first = first,
-                                         .devices_count = row->devices[i]};
+        groups[i] = (struct carve_group){
+            .id = str_of(ids[i]), .node = i, .first = first, .devices_count = row->devices[i]};
         first += row->devices[i];
     }
     return cut_of(&input);
@@ -407,10 +408,8 @@ static void halving_starts_where_it_fragments_least(void **state)
         {.id = STR("c"), .node = 1, .first = 16, .devices_count = 8},
         {.id = STR("d"), .node = 2, .first = 24, .devices_count = 12},
     };
-    struct carve_input input = {.groups = groups,
-                                .groups_count = 4,
-                                .nodes_count = 3,
-                                .counts = {.wanted = {6, 0, 0, 3}}};
+    struct carve_input input = {
+        .groups = groups, .groups_count = 4, .nodes_count = 3, .counts = {.wanted = {6, 0, 0, 3}}};
     struct cut cut = cut_of(&input); /* one of four left over */
     assert_int_equal(cut_sized(&cut, 3), 3);
     assert_true(cut.blocks[0].size == 3 || cut.blocks[1].first == 1);

@@ -62,11 +62,17 @@ static void large_lots_full_of_equals_clear_as_the_slow_rule_says(void **state)
     (void)state;
     static const struct draw_shape shapes[] = {
         {.blocks_max = 3000, .demands_max = 600, .owners_max = 60, .k_max = 9, .price_steps = 3},
-        {.blocks_max = 1500, .demands_max = 600, .owners_max = 60, .k_max = 9, .price_steps = 70000,
-         .has_adders = true, .has_adders_per_block = true},
+        {.blocks_max = 1500,
+         .demands_max = 600,
+         .owners_max = 60,
+         .k_max = 9,
+         .price_steps = 70000,
+         .has_adders = true,
+         .has_adders_per_block = true},
         {.blocks_max = 200, .demands_max = 100, .owners_max = 9, .k_max = 20, .price_steps = 0},
     };
-    PROP_FOR(p, 24) {
+    PROP_FOR(p, 24)
+    {
         lot_draw(&p, &shapes[p.seed % ARRAY_COUNT(shapes)], &drawn);
         struct lot_result result = lot_cleared(&drawn.input);
         outcome_check(&p, &drawn.input, &result);
@@ -103,8 +109,7 @@ static void inputs_out_of_range_are_refused(void **state)
             assert_int_equal(lot_clear(lot_bench(), &input, &result),
                              i ? LOT_INPUT_BAD : LOT_CLEARED);
         input = (struct lot_input){.demands = &demands[i], .demands_count = 1};
-        assert_int_equal(lot_clear(lot_bench(), &input, &result),
-                         i ? LOT_INPUT_BAD : LOT_CLEARED);
+        assert_int_equal(lot_clear(lot_bench(), &input, &result), i ? LOT_INPUT_BAD : LOT_CLEARED);
     }
     struct lot_input input = {.blocks = blocks, .blocks_count = DRAWN_BLOCKS_MAX + 1};
     struct lot_result result;
@@ -116,8 +121,11 @@ static void the_largest_prices_do_not_overflow(void **state)
     (void)state;
     struct lot_block blocks[] = {{.id = STR("a"), .ask_uusd_per_hour = LOT_SCORE_MAX},
                                  {.id = STR("b"), .owner = 1}};
-    struct lot_demand demands[] = {{.id = STR("w"), .owner = LOT_OWNER_NONE,
-                                    .r_uusd_per_hour = LOT_SCORE_MAX, .k = UINT32_MAX, .kmin = 2}};
+    struct lot_demand demands[] = {{.id = STR("w"),
+                                    .owner = LOT_OWNER_NONE,
+                                    .r_uusd_per_hour = LOT_SCORE_MAX,
+                                    .k = UINT32_MAX,
+                                    .kmin = 2}};
     struct lot_input input = {
         .blocks = blocks, .blocks_count = 2, .demands = demands, .demands_count = 1};
     struct lot_result result = lot_cleared(&input);

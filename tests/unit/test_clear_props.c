@@ -100,8 +100,7 @@ static void winners_are_a_prefix(struct prop *p, struct lot_drawn *lot)
     for (uint32_t i = 0; i < lot->input.demands_count; i++) {
         bool could_envy = result.accepted_counts[i] == 0 && lot->demands[i].kmin == 1 &&
                           result.verdicts[i] != DEMAND_SELLS_HERE;
-        prop_check(p, !could_envy ||
-                          lot->demands[i].r_uusd_per_hour <= result.index_uusd_per_hour);
+        prop_check(p, !could_envy || lot->demands[i].r_uusd_per_hour <= result.index_uusd_per_hour);
     }
 }
 
@@ -141,8 +140,8 @@ static void money_balances_within_reserves(struct prop *p, struct lot_drawn *lot
         struct meter_terms terms = {.price_uusd_per_hour = award->price_uusd_per_hour,
                                     .fee_bp = fee_bp};
         struct meter_bill bill = bill_for(&terms, ms), hour = bill_for(&terms, HOUR_MS);
-        struct meter_terms asked = {
-            .price_uusd_per_hour = lot->blocks[award->block].ask_uusd_per_hour};
+        struct meter_terms asked = {.price_uusd_per_hour =
+                                        lot->blocks[award->block].ask_uusd_per_hour};
         prop_check(p, hour.gross_uusd <= reserves[award->demand]);
         prop_check(p, bill.net_uusd >= bill_for(&asked, ms).net_uusd);
         paid += bill.gross_uusd;
@@ -160,13 +159,12 @@ static void refusals_say_why(struct prop *p, struct lot_drawn *lot)
         uint32_t got = result.accepted_counts[i], reach = 0;
         for (uint32_t b = 0; b < lot->input.blocks_count; b++)
             reach += block_score(&lot->blocks[b]) <= demand->r_uusd_per_hour;
-        enum demand_verdict wanted =
-            slow_sells(&lot->input, demand->owner)    ? DEMAND_SELLS_HERE
-            : got == demand->k                        ? DEMAND_FILLED
-            : got > 0                                 ? DEMAND_PARTLY_FILLED
-            : lot->input.blocks_count < demand->kmin  ? DEMAND_LOT_TOO_SMALL
-            : reach < demand->kmin                    ? DEMAND_RESERVE_SHORT
-                                                      : DEMAND_OUTBID;
+        enum demand_verdict wanted = slow_sells(&lot->input, demand->owner)   ? DEMAND_SELLS_HERE
+                                     : got == demand->k                       ? DEMAND_FILLED
+                                     : got > 0                                ? DEMAND_PARTLY_FILLED
+                                     : lot->input.blocks_count < demand->kmin ? DEMAND_LOT_TOO_SMALL
+                                     : reach < demand->kmin                   ? DEMAND_RESERVE_SHORT
+                                                                              : DEMAND_OUTBID;
         prop_check(p, result.verdicts[i] == wanted);
     }
 }
@@ -430,7 +428,8 @@ static void a_broken_lot_shrinks_to_the_least_that_breaks(void **state)
 {
     (void)state;
     static struct lot_drawn lot;
-    PROP_FOR(p, 50) {
+    PROP_FOR(p, 50)
+    {
         lot_draw(&p, &small, &lot);
         FILE *said = stderr;
         stderr = fopen("/dev/null", "w");
@@ -440,8 +439,7 @@ static void a_broken_lot_shrinks_to_the_least_that_breaks(void **state)
             ;
         fclose(stderr);
         stderr = said;
-        prop_check(&p, !is_broken ||
-                           (lot.input.blocks_count == 3 && lot.input.demands_count == 1));
+        prop_check(&p, !is_broken || (lot.input.blocks_count == 3 && lot.input.demands_count == 1));
         prop_check(&p, !is_broken || lot.demands[0].k == 1);
     }
 }
@@ -457,10 +455,13 @@ static void holds(void **state)
     lots_hold(holding->shape, LOTS_COUNT, holding->property);
 }
 
-#define HOLDS(of_property, of_shape)                                                  \
-    {                                                                                 \
-        .name = #of_property "_on_100k_lots", .test_func = holds,                     \
-        .initial_state = &(struct holding){.shape = of_shape, .property = of_property} \
+#define HOLDS(of_property, of_shape)                              \
+    {                                                             \
+        .name = #of_property "_on_100k_lots", .test_func = holds, \
+        .initial_state = &(struct holding)                        \
+        {                                                         \
+            .shape = of_shape, .property = of_property            \
+        }                                                         \
     }
 
 int main(void)

@@ -86,8 +86,7 @@ static void thresholds_are_where_selling_stops(struct prop *p, struct lot_drawn 
         int64_t theta = threshold_by_trial(p, &lot->input, owner, ++sold[owner]);
         prop_check(p, result.awards[i].theta_uusd_per_hour == theta);
         /* A seller of one block is paid by the lot's index. */
-        prop_check(p, owner_blocks(&lot->input, owner) > 1 ||
-                          theta == result.index_uusd_per_hour);
+        prop_check(p, owner_blocks(&lot->input, owner) > 1 || theta == result.index_uusd_per_hour);
     }
 }
 
@@ -124,9 +123,14 @@ static void the_index_is_critical_for_any_winner(struct prop *p, struct lot_draw
 static void the_index_is_what_its_definition_says(void **state)
 {
     (void)state;
-    static const struct draw_shape mixed = {.blocks_max = 8, .demands_max = 6, .owners_max = 3,
-                                            .k_max = 4, .price_steps = 12, .self_percent = 15,
-                                            .has_adders = true, .has_adders_per_block = true};
+    static const struct draw_shape mixed = {.blocks_max = 8,
+                                            .demands_max = 6,
+                                            .owners_max = 3,
+                                            .k_max = 4,
+                                            .price_steps = 12,
+                                            .self_percent = 15,
+                                            .has_adders = true,
+                                            .has_adders_per_block = true};
     lots_hold(&mixed, LOTS_COUNT, the_index_is_critical_for_any_winner);
 }
 
@@ -244,7 +248,9 @@ static void no_seller_gains_by_hiding_blocks(void **state)
 
 enum { STEPS = 3, SIZES = 3 };
 
-static const struct { uint32_t k, kmin; } wishes[] = {{1, 1}, {2, 1}, {2, 2}, {3, 2}, {3, 3}};
+static const struct {
+    uint32_t k, kmin;
+} wishes[] = {{1, 1}, {2, 1}, {2, 2}, {3, 2}, {3, 3}};
 
 /* Digits of `number` in mixed radix: the next one below `radix`. */
 static uint32_t digit(uint64_t *number, uint32_t radix)

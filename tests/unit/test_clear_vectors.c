@@ -60,14 +60,12 @@ static void tie_hashes_are_those_of_the_vectors(void **state)
     json_t *lots = json_parse(buf_str(&text), why, sizeof(why));
     size_t i, u;
     json_t *lot, *unit;
-    json_array_foreach(lots, i, lot)
-    {
+    json_array_foreach (lots, i, lot) {
         struct sha256 seed;
         struct sha256_run run;
         assert_true(hex_decode(json_str(lot, "seed"), seed.bytes, 32));
         tie_run_start(&run, &seed, TIE_BLOCK);
-        json_array_foreach(json_object_get(lot, "sorted_units"), u, unit)
-        {
+        json_array_foreach (json_object_get(lot, "sorted_units"), u, unit) {
             char hex[9];
             struct str id = str_of(json_string_value(json_array_get(unit, 2)));
             hex_encode(tie_hash(&run, id).bytes, 4, hex);
@@ -148,7 +146,8 @@ static void bad_lots_are_refused_by_kind_and_place(void **state)
         {SELLER("{\"ask\":1,\"adder\":1099511627775}"),
          "/sellers/A: out_of_range: ask and adder together exceed 1099511627775"},
         {"{" SEED ",\"sellers\":{\"A\":{\"ask\":1,\"blocks\":10000000},\"B\":{\"ask\":1}},"
-         "\"workloads\":{}}", "/sellers/B/blocks: too_many: a lot has at most 10000000 blocks"},
+         "\"workloads\":{}}",
+         "/sellers/B/blocks: too_many: a lot has at most 10000000 blocks"},
         /* Two floors of one account. */
         {SELLER("{\"ask\":1},\"A\":{\"ask\":2}"), "line 1 column "},
         {WORKLOAD("{\"reserve\":-1,\"k\":1}"), "/workloads/w/reserve: out_of_range: "},

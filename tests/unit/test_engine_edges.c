@@ -196,8 +196,8 @@ static void a_price_is_found_behind_cheaper_losers(void **state)
     struct record_block blocks[5] = {0};
     const struct record_demand pair = {
         .id = STR("w"), .owner = {.bytes = {9}}, .r_uusd_per_hour = 35, .k = 2, .kmin = 2};
-    struct record_lot lot = {.key = STR("l"), .blocks = blocks, .blocks_count = 5,
-                             .demands = &pair, .demands_count = 1};
+    struct record_lot lot = {
+        .key = STR("l"), .blocks = blocks, .blocks_count = 5, .demands = &pair, .demands_count = 1};
     const struct sha256 seed = {.bytes = {0}};
     struct buf memory = {0};
     bool is_set[2] = {false, false};

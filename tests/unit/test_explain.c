@@ -51,9 +51,11 @@ struct explain_case {
     bool would_win;
 };
 
-#define P(bits, there, left, price)                                                     \
-    {.faults = bits, .blocks_count = there, .free_count = left, .price_uusd_per_hour = price, \
-     .offered_uusd_per_hour = 400}
+#define P(bits, there, left, price)                                                              \
+    {                                                                                            \
+        .faults = bits, .blocks_count = there, .free_count = left, .price_uusd_per_hour = price, \
+        .offered_uusd_per_hour = 400                                                             \
+    }
 #define BIT(name) CONSTRAINT_BIT(CONSTRAINT_##name)
 
 static const struct explain_case cases[] = {

@@ -13,18 +13,18 @@
 
 static struct frag_types types; /* large, so not on the stack */
 
-static const struct frag_need one = {.models = FRAG_MODELS_ANY, .devices_count = 1,
-                                     .device_milli = 1000};
-static const struct frag_need half = {.models = FRAG_MODELS_ANY, .devices_count = 1,
-                                      .device_milli = 500};
-static const struct frag_need four = {.models = FRAG_MODELS_ANY, .devices_count = 4,
-                                      .device_milli = 1000};
+static const struct frag_need one = {
+    .models = FRAG_MODELS_ANY, .devices_count = 1, .device_milli = 1000};
+static const struct frag_need half = {
+    .models = FRAG_MODELS_ANY, .devices_count = 1, .device_milli = 500};
+static const struct frag_need four = {
+    .models = FRAG_MODELS_ANY, .devices_count = 4, .device_milli = 1000};
 static const struct frag_need none = {.cpu_milli = 100, .models = FRAG_MODELS_ANY};
 
 static struct frag_node node_of(uint32_t count, const uint16_t *free_milli)
 {
-    struct frag_node node = {.cpu_milli = 1000, .memory_mib = 1000, .model = 1,
-                             .devices_count = count};
+    struct frag_node node = {
+        .cpu_milli = 1000, .memory_mib = 1000, .model = 1, .devices_count = count};
     memset(node.free_milli, 1, sizeof(node.free_milli)); /* what is no device must not count */
     for (uint32_t i = 0; i < count; i++)
         node.free_milli[i] = free_milli[i];
@@ -247,7 +247,8 @@ static void fit_check(struct prop *p, const struct frag_type *list, uint32_t cou
 static void agrees_with_the_slow_model(void **state)
 {
     (void)state;
-    PROP_FOR(p, 20000) {
+    PROP_FOR(p, 20000)
+    {
         struct frag_type list[RIGHT_TYPES_MAX];
         uint32_t count = (uint32_t)prop_range(&p, 0, RIGHT_TYPES_MAX);
         for (uint32_t i = 0; i < count; i++)
@@ -271,8 +272,12 @@ static void the_cache_reckons_only_what_changed(void **state)
     struct frag_known measures[2] = {{.measure = 0}};
     needs[2].device_milli = 100;
     assert_true(frag_types_start(&types, list, 2));
-    struct frag_cache cache = {.types = &types, .needs = needs, .nodes = nodes, .fits = fits,
-                               .measures = measures, .nodes_count = 2};
+    struct frag_cache cache = {.types = &types,
+                               .needs = needs,
+                               .nodes = nodes,
+                               .fits = fits,
+                               .measures = measures,
+                               .nodes_count = 2};
     for (int again = 0; again < 2; again++) {
         assert_true(frag_cache_fit(&cache, 0, 0)->fits);
         assert_false(frag_cache_fit(&cache, 0, 1)->fits);

@@ -52,7 +52,8 @@ static void a_bill_is_rounded_down_from_the_total(void **state)
 static void settling_each_second_or_each_hour_comes_to_the_same(void **state)
 {
     (void)state;
-    PROP_FOR(p, 200) {
+    PROP_FOR(p, 200)
+    {
         struct meter_terms terms = terms_draw(&p);
         int64_t end_ms = prop_range(&p, 0, 3 * MS_PER_HOUR);
         int64_t step_ms = prop_chance(&p, 50) ? 1000 : prop_range(&p, 500, MS_PER_HOUR);
@@ -77,10 +78,11 @@ static void settling_each_second_or_each_hour_comes_to_the_same(void **state)
 static void the_longest_affordable_time_is_exact(void **state)
 {
     (void)state;
-    PROP_FOR(p, 50000) {
+    PROP_FOR(p, 50000)
+    {
         struct meter_terms terms = terms_draw(&p);
-        int64_t available_uusd = prop_chance(&p, 50) ? prop_range(&p, -2, 1000)
-                                                     : prop_range(&p, 0, MONEY_MAX);
+        int64_t available_uusd =
+            prop_chance(&p, 50) ? prop_range(&p, -2, 1000) : prop_range(&p, 0, MONEY_MAX);
         int64_t ms = billable_ms_max(&terms, available_uusd);
         if (available_uusd < 0) {
             prop_check(&p, ms == 0);
@@ -94,7 +96,8 @@ static void the_longest_affordable_time_is_exact(void **state)
 static void a_hold_at_the_reserve_covers_any_price_under_it(void **state)
 {
     (void)state;
-    PROP_FOR(p, 20000) {
+    PROP_FOR(p, 20000)
+    {
         int64_t fee_bp = prop_range(&p, 0, METER_FEE_BP_MAX);
         int64_t reserve = prop_range(&p, 0, 1000000);
         int64_t ms = prop_range(&p, 0, 2 * MS_PER_HOUR);
@@ -115,7 +118,8 @@ static void a_hold_at_the_reserve_covers_any_price_under_it(void **state)
 static void an_escrow_at_its_target_lasts_the_horizon(void **state)
 {
     (void)state;
-    PROP_FOR(p, 20000) {
+    PROP_FOR(p, 20000)
+    {
         struct meter_terms terms = terms_draw(&p);
         int64_t posted_ms = prop_range(&p, 0, MS_PER_HOUR);
         int64_t now_ms = posted_ms + prop_range(&p, 0, 100000);

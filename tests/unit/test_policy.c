@@ -32,16 +32,36 @@ static void offers_rise_from_the_market_to_the_reserve(void **state)
         {{.policy = PRICE_POLICY_MARKET, 300000, 350000}, 0, 300000},
         {{.policy = PRICE_POLICY_LIMIT, 900000, 350000}, 0, 900000},
         /* Deadline in 100 s, 20 s to run: the latest start is after 80 s. */
-        {{.policy = PRICE_POLICY_MARKET, 900000, 100000, .deadline_at_us = 100 * SECOND_US,
-          .run_ms = 20000}, 40 * SECOND_US, 500000},
-        {{.policy = PRICE_POLICY_MARKET, 900000, 100000, .deadline_at_us = 100 * SECOND_US,
-          .run_ms = 20000}, 80 * SECOND_US, 900000},
+        {{.policy = PRICE_POLICY_MARKET,
+          900000,
+          100000,
+          .deadline_at_us = 100 * SECOND_US,
+          .run_ms = 20000},
+         40 * SECOND_US,
+         500000},
+        {{.policy = PRICE_POLICY_MARKET,
+          900000,
+          100000,
+          .deadline_at_us = 100 * SECOND_US,
+          .run_ms = 20000},
+         80 * SECOND_US,
+         900000},
         /* Too late to finish: everything at once. */
-        {{.policy = PRICE_POLICY_MARKET, 900000, 100000, .deadline_at_us = 10 * SECOND_US,
-          .run_ms = 20000}, 0, 900000},
+        {{.policy = PRICE_POLICY_MARKET,
+          900000,
+          100000,
+          .deadline_at_us = 10 * SECOND_US,
+          .run_ms = 20000},
+         0,
+         900000},
         /* Posted at its latest start: the same, and nothing to rise through. */
-        {{.policy = PRICE_POLICY_MARKET, 900000, 100000, .deadline_at_us = 20 * SECOND_US,
-          .run_ms = 20000}, 0, 900000},
+        {{.policy = PRICE_POLICY_MARKET,
+          900000,
+          100000,
+          .deadline_at_us = 20 * SECOND_US,
+          .run_ms = 20000},
+         0,
+         900000},
         /* So large that a microsecond would show. */
         {{.policy = PRICE_POLICY_MARKET, (int64_t)1 << 40, 0}, -5, 0},
         {{.policy = PRICE_POLICY_MARKET, (int64_t)1 << 40, 0}, 1, 18325},
@@ -60,7 +80,8 @@ static void offers_rise_from_the_market_to_the_reserve(void **state)
 static void an_offer_never_falls_or_exceeds_the_reserve(void **state)
 {
     (void)state;
-    PROP_FOR(p, 100000) {
+    PROP_FOR(p, 100000)
+    {
         bool has_deadline = prop_chance(&p, 50);
         int64_t run_ms = prop_range(&p, 0, 100000), slack_us = prop_range(&p, 0, 90000 * SECOND_US);
         struct price_offer offer = {
@@ -91,7 +112,8 @@ static void the_net_reserve_leaves_room_for_the_fee(void **state)
     assert_int_equal(reserve_net(350000, 0), 350000);
     assert_int_equal(reserve_net(1, 1000), 0);
     assert_int_equal(reserve_net(0, 1000), 0);
-    PROP_FOR(p, 100000) {
+    PROP_FOR(p, 100000)
+    {
         int64_t reserve = prop_range(&p, 0, (int64_t)1 << 40);
         int64_t fee_bp = prop_range(&p, 0, FEE_BP_MAX);
         int64_t r = reserve_net(reserve, fee_bp);
@@ -126,8 +148,8 @@ static void lots_are_tried_from_the_cheapest_on(void **state)
         choices[chosen].is_tried = true;
     }
     /* An index of nothing is an index. */
-    struct lot_choice free_or_dear[] = {
-        {.index_uusd_per_hour = 1}, {.index_uusd_per_hour = 0, .catalogue_uusd_per_hour = 2}};
+    struct lot_choice free_or_dear[] = {{.index_uusd_per_hour = 1},
+                                        {.index_uusd_per_hour = 0, .catalogue_uusd_per_hour = 2}};
     assert_int_equal(lot_choose(free_or_dear, 2), 1);
     assert_int_equal(lot_choose(choices, 0), LOT_CHOICE_NONE);
     assert_int_equal(lot_choose(&choices[2], 1), LOT_CHOICE_NONE);
@@ -143,9 +165,9 @@ static void adders_price_observed_failures(void **state)
     static const struct adder_case cases[] = {
         {0, 0, 2100}, {0, 2000, 191}, {3, 500, 1500}, {40, 1000, 7350}};
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        const struct failure_history history = {
-            .failures_milli = cases[i].failures * FAILURE_ONE_MILLI,
-            .observed_ms = cases[i].observed_h * MS_PER_HOUR};
+        const struct failure_history history = {.failures_milli =
+                                                    cases[i].failures * FAILURE_ONE_MILLI,
+                                                .observed_ms = cases[i].observed_h * MS_PER_HOUR};
         assert_int_equal(adder_for(&history, ADDER_LOSS_SPOT_MS, 350000, MONEY_MAX),
                          cases[i].adder);
         assert_int_equal(adder_for(&history, ADDER_LOSS_FLEXIBLE_MS, 350000, 100), 100);

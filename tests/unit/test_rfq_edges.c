@@ -46,7 +46,8 @@ static void it_needs_the_memory_it_asks_for_and_no_more(void **state)
     void *room = malloc(rfq_size(ROOM));
     assert_int_equal(rfq_size(0), 0);
     rfq_start(&roomy, ROOM, room);
-    PROP_FOR(p, 3000) {
+    PROP_FOR(p, 3000)
+    {
         struct rfq_input input = input_draw(&p);
         struct rfq_result result, wanted;
         size_t size = rfq_size(input.candidates_count);
@@ -77,11 +78,16 @@ static void a_fault_is_found_wherever_it_stands(void **state)
         uint32_t group;
         enum lot_outcome outcome;
     } cases[] = {
-        {LOT_SCORE_MAX, 0, 2, LOT_CLEARED},     {LOT_SCORE_MAX + 1, 0, 2, LOT_INPUT_BAD},
-        {0, LOT_SCORE_MAX, 0, LOT_CLEARED},     {0, LOT_SCORE_MAX + 1, 0, LOT_INPUT_BAD},
-        {LOT_SCORE_MAX - 1, 1, 1, LOT_CLEARED}, {LOT_SCORE_MAX, 1, 1, LOT_INPUT_BAD},
-        {0, 0, 2, LOT_CLEARED},                 {0, 0, 3, LOT_INPUT_BAD},
-        {-1, 0, 0, LOT_INPUT_BAD},              {0, -1, 0, LOT_INPUT_BAD},
+        {LOT_SCORE_MAX, 0, 2, LOT_CLEARED},
+        {LOT_SCORE_MAX + 1, 0, 2, LOT_INPUT_BAD},
+        {0, LOT_SCORE_MAX, 0, LOT_CLEARED},
+        {0, LOT_SCORE_MAX + 1, 0, LOT_INPUT_BAD},
+        {LOT_SCORE_MAX - 1, 1, 1, LOT_CLEARED},
+        {LOT_SCORE_MAX, 1, 1, LOT_INPUT_BAD},
+        {0, 0, 2, LOT_CLEARED},
+        {0, 0, 3, LOT_INPUT_BAD},
+        {-1, 0, 0, LOT_INPUT_BAD},
+        {0, -1, 0, LOT_INPUT_BAD},
     };
     struct rfq rfq;
     void *room = malloc(rfq_size(3));
@@ -91,9 +97,12 @@ static void a_fault_is_found_wherever_it_stands(void **state)
             struct rfq_result result;
             struct rfq_candidate three[3] = {
                 {.id = STR("a")}, {.id = STR("b"), .group = 1}, {.id = STR("c"), .group = 2}};
-            struct rfq_input input = {.candidates = three, .candidates_count = 3,
-                                      .owner = LOT_OWNER_NONE, .r_uusd_per_hour = LOT_SCORE_MAX,
-                                      .k = 1, .kmin = 1};
+            struct rfq_input input = {.candidates = three,
+                                      .candidates_count = 3,
+                                      .owner = LOT_OWNER_NONE,
+                                      .r_uusd_per_hour = LOT_SCORE_MAX,
+                                      .k = 1,
+                                      .kmin = 1};
             three[at].price_uusd_per_hour = cases[i].price;
             three[at].terms_uusd_per_hour = cases[i].terms;
             three[at].group = cases[i].group;
@@ -114,8 +123,12 @@ static void only_equals_are_hashed(void **state)
     rfq_start(&rfq, 4, room);
     for (size_t i = 0; i < ARRAY_COUNT(prices); i++) {
         struct rfq_candidate four[4];
-        struct rfq_input input = {.candidates = four, .candidates_count = 4,
-                                  .owner = LOT_OWNER_NONE, .r_uusd_per_hour = 9, .k = 2, .kmin = 1};
+        struct rfq_input input = {.candidates = four,
+                                  .candidates_count = 4,
+                                  .owner = LOT_OWNER_NONE,
+                                  .r_uusd_per_hour = 9,
+                                  .k = 2,
+                                  .kmin = 1};
         for (uint32_t at = 0; at < 4; at++) {
             bool has_equal = (at > 0 && prices[i][at] == prices[i][at - 1]) ||
                              (at < 3 && prices[i][at] == prices[i][at + 1]);
@@ -142,8 +155,12 @@ static void a_group_counts_once(void **state)
     struct rfq_candidate three[3] = {{.id = STR("a"), .price_uusd_per_hour = 5},
                                      {.id = STR("b"), .price_uusd_per_hour = 6},
                                      {.id = STR("c"), .price_uusd_per_hour = 7, .group = 2}};
-    struct rfq_input input = {.candidates = three, .candidates_count = 2, .owner = LOT_OWNER_NONE,
-                              .r_uusd_per_hour = 6, .k = 2, .kmin = 2};
+    struct rfq_input input = {.candidates = three,
+                              .candidates_count = 2,
+                              .owner = LOT_OWNER_NONE,
+                              .r_uusd_per_hour = 6,
+                              .k = 2,
+                              .kmin = 2};
     assert_int_equal(rfq_clear(&rfq, &input, &result), LOT_CLEARED);
     assert_int_equal(result.verdict, DEMAND_LOT_TOO_SMALL);
     input.candidates_count = 3;

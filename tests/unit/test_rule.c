@@ -44,8 +44,8 @@ static bool rule_runs_on(const struct lot_input *input, struct lot_result *ret_r
     watched = (struct watched){.input = input};
     rule_open(lot);
     for (uint32_t i = 0; i < input->blocks_count; i++)
-        lot->supply[i] = key_of(input->blocks[i].ask_uusd_per_hour +
-                                    input->blocks[i].adder_uusd_per_hour, i);
+        lot->supply[i] =
+            key_of(input->blocks[i].ask_uusd_per_hour + input->blocks[i].adder_uusd_per_hour, i);
     for (uint32_t i = 0; i < input->demands_count; i++)
         lot->demand[i] = key_of(LOT_SCORE_MAX - input->demands[i].r_uusd_per_hour, i);
     lot->blocks_count = lot->front_count = input->blocks_count;
@@ -75,13 +75,13 @@ static void only_equals_that_matter_are_hashed(void **state)
         {"1123", "98", 2, 2, 0},   /* both of the two are sold, to different workloads */
         {"1222", "98", 2, 3, 0},   /* one of three */
         {"1222", "9", 1, 0, 0},    /* they begin right behind what is sold */
-        {"1133", "9", 1, 2, 0},
+        {"1133", "9", 1, 2, 0},    /* the cheaper two; the others are not reached */
         {"1234", "8866", 4, 0, 4}, /* who comes first gets the cheaper block */
         {"9999", "8866", 0, 0, 0}, /* nothing to get */
         {"12", "7755", 2, 0, 2},   /* nothing left for the second two */
-        {"1111", "5555", 4, 4, 4},
-        {"", "55", 0, 0, 0},
-        {"11", "", 0, 0, 0},
+        {"1111", "5555", 4, 4, 4}, /* all of both sides */
+        {"", "55", 0, 0, 0},       /* nobody sells */
+        {"11", "", 0, 0, 0},       /* nobody buys */
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct lot_block blocks[8];
@@ -156,7 +156,8 @@ static void a_lot_may_fill_its_memory_to_the_last_byte(void **state)
     assert_int_equal(lot_clear_size(&none), 0);
     static const struct draw_shape shape = {
         .blocks_max = 300, .demands_max = 90, .owners_max = 20, .k_max = 6, .price_steps = 9};
-    PROP_FOR(p, 200) {
+    PROP_FOR(p, 200)
+    {
         lot_draw(&p, &shape, &drawn);
         const struct lot_limits limits = {.blocks_max = drawn.input.blocks_count,
                                           .demands_max = drawn.input.demands_count,
@@ -187,8 +188,8 @@ static void the_last_number_that_a_key_holds_is_taken(void **state)
     (void)state;
     const struct lot_block block = {.ask_uusd_per_hour = -1}; /* refused at the first look */
     const struct lot_demand demand = {.r_uusd_per_hour = -1};
-    struct lot_clear lot = {.limits = {.blocks_max = UINT32_MAX, .demands_max = UINT32_MAX,
-                                       .owners_max = 1}};
+    struct lot_clear lot = {
+        .limits = {.blocks_max = UINT32_MAX, .demands_max = UINT32_MAX, .owners_max = 1}};
     struct lot_input input = {.blocks = &block, .blocks_count = KEY_INDEX_MAX};
     struct lot_result result;
     assert_int_equal(lot_clear(&lot, &input, &result), LOT_INPUT_BAD);
@@ -229,7 +230,7 @@ static void a_crowd_of_equals_is_ordered_in_linear_time(void **state)
     (void)state;
     const struct lot_limits limits = {.blocks_max = MANY, .demands_max = 1, .owners_max = 1};
     struct lot_block *blocks = calloc(MANY, sizeof(*blocks));
-    char (*ids)[DRAWN_ID_SIZE] = calloc(MANY, sizeof(*ids));
+    char(*ids)[DRAWN_ID_SIZE] = calloc(MANY, sizeof(*ids));
     void *memory = malloc(lot_clear_size(&limits));
     const struct lot_demand demand = {
         .id = STR("w"), .owner = LOT_OWNER_NONE, .r_uusd_per_hour = 1, .k = MANY, .kmin = MANY};

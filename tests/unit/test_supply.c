@@ -47,10 +47,8 @@ static void world_make(struct world *world, const uint32_t devices[NODES_MAX],
                                        .class = STR("rtx-4090"),
                                        .trust = STR("unverified"),
                                        .nodes_count = NODES_MAX};
-    world->supply = (struct supply){.pools = &world->pool,
-                                    .pools_count = 1,
-                                    .nodes = world->nodes,
-                                    .devices = world->devices};
+    world->supply = (struct supply){
+        .pools = &world->pool, .pools_count = 1, .nodes = world->nodes, .devices = world->devices};
     for (uint32_t i = 0; i < NODES_MAX; i++) {
         world->nodes[i].node_id.bytes[15] = (uint8_t)(i + 1);
         world->nodes[i].device_first = devices_count;
@@ -129,7 +127,8 @@ static void asks_draw(struct prop *p, struct world *world)
 static void test_asks_never_change_blocks(void **state)
 {
     (void)state;
-    PROP_FOR(p, 3000) {
+    PROP_FOR(p, 3000)
+    {
         struct world one, other;
         uint32_t devices[NODES_MAX];
         int64_t wanted[BLOCK_SIZES];
@@ -148,8 +147,8 @@ static void test_asks_never_change_blocks(void **state)
         for (uint32_t size = 0; size < BLOCK_SIZES; size++) {
             prop_check(&p, one.pool.blocks_count[size] == other.pool.blocks_count[size]);
             for (uint32_t i = 0; i < one.pool.blocks_count[size]; i++)
-                prop_check(&p, strcmp(one.pool.blocks[size][i].id,
-                                      other.pool.blocks[size][i].id) == 0);
+                prop_check(&p,
+                           strcmp(one.pool.blocks[size][i].id, other.pool.blocks[size][i].id) == 0);
         }
         world_free(&one);
         world_free(&other);
@@ -164,12 +163,27 @@ static void turnout_make(struct world *world, uint32_t sold_count, struct turnou
 {
     struct str region = world->pool.region, class = world->pool.class;
     struct demand demands[] = {
-        {.block_size = 8, .k = 1, .trust_min = 1, .regions = {region}, .classes = {class},
-         .regions_count = 1, .classes_count = 1},
-        {.block_size = 4, .k = 2, .trust_min = 1, .regions = {STR("us-east")}, .classes = {class},
-         .regions_count = 1, .classes_count = 1},
-        {.block_size = 2, .k = 3, .trust_min = 1, .regions = {region}, .classes = {class},
-         .regions_count = 1, .classes_count = 1},
+        {.block_size = 8,
+         .k = 1,
+         .trust_min = 1,
+         .regions = {region},
+         .classes = {class},
+         .regions_count = 1,
+         .classes_count = 1},
+        {.block_size = 4,
+         .k = 2,
+         .trust_min = 1,
+         .regions = {STR("us-east")},
+         .classes = {class},
+         .regions_count = 1,
+         .classes_count = 1},
+        {.block_size = 2,
+         .k = 3,
+         .trust_min = 1,
+         .regions = {region},
+         .classes = {class},
+         .regions_count = 1,
+         .classes_count = 1},
     };
     const struct demands all = {.at = demands, .count = ARRAY_COUNT(demands)};
     struct round_award award = {
